@@ -1,0 +1,19 @@
+"""The blocks of restoration transformers, each one safe for the phone GPU by construction."""
+
+from keras_skd.layers.channel_normalization import ChannelNormalization
+from keras_skd.layers.gated_feed_forward import GatedFeedForward
+from keras_skd.layers.padding import CropLike, PadToMultiple
+from keras_skd.layers.resampling import Downsample, Upsample
+from keras_skd.layers.transformer_block import TransformerBlock
+from keras_skd.layers.transposed_attention import TransposedAttention
+
+__all__ = [
+    "ChannelNormalization",
+    "CropLike",
+    "Downsample",
+    "GatedFeedForward",
+    "PadToMultiple",
+    "TransformerBlock",
+    "TransposedAttention",
+    "Upsample",
+]

@@ -1,0 +1,116 @@
+"""LayerNorm over the channels of every pixel, as Restormer and Uformer use it."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_skd.layers.export_form import is_export_shape
+
+
+def normalise_channels(x, scale, bias, epsilon):
+    """LayerNorm over the last axis, with its gradient written out.
+
+    With ``n = (x - mu) / std`` (or ``x / std`` where ``bias`` is None) this is ``n * scale + bias``.
+    Fewer passes over memory than automatic differentiation makes.
+
+    Args:
+        x: ``(..., channels)``, float32.
+        scale: ``(channels,)``.
+        bias: ``(channels,)``, or None for the bias-free form.
+        epsilon: Added to the variance.
+    """
+
+    def mean(values):
+        return tf.reduce_mean(values, axis=-1, keepdims=True)
+
+    def sum_over_pixels(values):
+        return tf.reduce_sum(tf.reshape(values, (-1, values.shape[-1])), axis=0)
+
+    def forward(x):
+        centred = x - mean(x)
+        inverse = tf.math.rsqrt(mean(tf.square(centred)) + epsilon)
+        return centred, inverse
+
+    @tf.custom_gradient
+    def with_bias(x, scale, bias):
+        centred, inverse = forward(x)
+        normalised = centred * inverse
+
+        def gradient(upstream):
+            g = upstream * scale
+            x_gradient = inverse * (g - mean(g) - normalised * mean(g * normalised))
+            return x_gradient, sum_over_pixels(upstream * normalised), sum_over_pixels(upstream)
+
+        return normalised * scale + bias, gradient
+
+    @tf.custom_gradient
+    def bias_free(x, scale):
+        centred, inverse = forward(x)
+        normalised = x * inverse
+
+        def gradient(upstream):
+            g = upstream * scale
+            # The variance is about the mean although the numerator is not centred.
+            x_gradient = inverse * (g - centred * inverse * mean(g * normalised))
+            return x_gradient, sum_over_pixels(upstream * normalised)
+
+        return normalised * scale, gradient
+
+    return bias_free(x, scale) if bias is None else with_bias(x, scale, bias)
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class ChannelNormalization(keras.layers.Layer):
+    """LayerNorm over the channel axis of each pixel.
+
+    With the mean ``mu`` and the (biased) variance ``var`` of a pixel's channels::
+
+        with_bias=True    (x - mu) / sqrt(var + epsilon) * scale + bias
+        with_bias=False    x       / sqrt(var + epsilon) * scale
+
+    Source: Restormer's ``WithBias_LayerNorm`` and ``BiasFree_LayerNorm``. The bias-free form
+    does not subtract the mean from its output, yet its variance is about the mean.
+
+    Statistics are computed in float32 under mixed precision. The pixel is scaled down before it
+    is squared because a phone GPU computes the float32 graph in float16, where the squares of
+    real features (\\|x\\| of 200 and more) overflow.
+
+    Args:
+        with_bias: Whether to centre the output and to learn a bias.
+        epsilon: Added to the variance, in squared input units.
+
+    Input and output: ``(batch, height, width, channels)``.
+    """
+
+    # A power of two, so that scaling is exact in float32. At C = 384 channels the sum of
+    # (200 / 32)^2 stays at 15,000, well inside float16.
+    _PRESCALE = 1.0 / 32.0
+
+    def __init__(self, with_bias=True, epsilon=1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.with_bias = with_bias
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.export_form = is_export_shape(input_shape)
+        self.scale = self.add_weight(name="scale", shape=(channels,), initializer="ones")
+        self.bias = None
+        if self.with_bias:
+            self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
+
+    def call(self, x):
+        scale = ops.cast(self.scale, "float32")
+        bias = None if self.bias is None else ops.cast(self.bias, "float32")
+        if not self.export_form:
+            y = normalise_channels(ops.cast(x, "float32"), scale, bias, self.epsilon)
+            return ops.cast(y, self.compute_dtype)
+        scaled = ops.cast(x, "float32") * self._PRESCALE
+        centred = scaled - ops.mean(scaled, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        inverse = ops.rsqrt(variance + self.epsilon * self._PRESCALE**2)
+        y = (scaled if bias is None else centred) * inverse * scale
+        return ops.cast(y if bias is None else y + bias, self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "with_bias": self.with_bias, "epsilon": self.epsilon}

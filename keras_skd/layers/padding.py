@@ -1,0 +1,71 @@
+"""Padding of any image size to the multiple that an architecture needs, and back."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+def reflected_indices(size, padded_size):
+    """Indices ``0 .. padded_size-1`` folded back into ``0 .. size-1`` by reflection.
+
+    The border pixel is not repeated (``reflect``), and any amount of padding is possible:
+    a size of 1 repeats its only pixel. Both sizes may be tensors.
+    """
+    period = tf.maximum(2 * (size - 1), 1)
+    folded = tf.range(padded_size) % period
+    return tf.minimum(folded, period - folded) % size
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class PadToMultiple(keras.layers.Layer):
+    """Reflects the bottom and right borders until both sizes are multiples of ``multiple``.
+
+    An input that fits already passes through untouched; where the size is static this is decided
+    when the graph is built, so that an exported model carries no trace of it.
+
+    Input ``(batch, height, width, channels)``, output the same with sizes rounded up.
+    """
+
+    def __init__(self, multiple, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, x):
+        for axis in (1, 2):
+            size = x.shape[axis]
+            if size is not None and size % self.multiple == 0:
+                continue
+            size = tf.shape(x)[axis]
+            padded_size = -(-size // self.multiple) * self.multiple
+            x = tf.cond(
+                tf.equal(size, padded_size),
+                lambda x=x: x,
+                lambda x=x, size=size, padded_size=padded_size, axis=axis: tf.gather(
+                    x, reflected_indices(size, padded_size), axis=axis
+                ),
+            )
+        return x
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        sizes = [size and -(-size // self.multiple) * self.multiple for size in (height, width)]
+        return (batch, *sizes, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class CropLike(keras.layers.Layer):
+    """Crops the first input's bottom and right to the second input's size.
+
+    Inputs ``(batch, height, width, channels)`` twice, output the first at the second's size.
+    """
+
+    def call(self, x, like):
+        if None not in x.shape[1:3] and x.shape[1:3] == like.shape[1:3]:
+            return x
+        return x[:, : ops.shape(like)[1], : ops.shape(like)[2]]
+
+    def compute_output_shape(self, x_shape, like_shape):
+        return (*like_shape[:3], x_shape[3])

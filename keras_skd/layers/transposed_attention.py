@@ -1,0 +1,137 @@
+"""Restormer's multi-Dconv head transposed attention (MDTA): attention across channels."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_skd.layers.export_form import is_export_shape, split_channels
+
+
+def _column_norms(x):
+    """L2 norms over pixels: ``(batch, heads, pixels, d) -> (batch, heads, d, 1)``, float32."""
+    squares = ops.sum(ops.square(ops.cast(x, "float32")), axis=2)
+    # torch.nn.functional.normalize divides by max(norm, 1e-12).
+    return ops.sqrt(ops.maximum(squares, 1e-24))[..., None]
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class TransposedAttention(keras.layers.Layer):
+    """Multi-Dconv head transposed attention.
+
+    Attention runs across the channels of a head, so its cost is linear in the number of pixels.
+    With q, k, v of one head as ``(pixels, d)`` matrices whose columns are L2-normalised (q, k)::
+
+        A   = softmax(temperature * q^T k)      (d, d), each row sums to one
+        out = v A^T                             (pixels, d)
+
+    Source: Zamir et al., "Restormer", CVPR 2022, equation 1.
+
+    One function, two layouts. Where height and width are dynamic (training), heads are a batch
+    axis of one matmul. Where they are static (export), the same sum runs over blocks of at most
+    ``BLOCK`` pixels with tensors of rank 4, which is what the phone's GPU delegate computes
+    correctly: one matmul over all pixels exceeds its texture limits and, in float16, loses the sum.
+
+    Args:
+        num_heads: Heads; ``channels`` must be a multiple.
+        use_bias: Whether the convolutions have a bias.
+
+    Input and output: ``(batch, height, width, channels)``.
+
+    Raises:
+        ValueError: ``channels`` is not a multiple of ``num_heads``.
+    """
+
+    BLOCK = 1024  # pixels
+    # A power of two, so that scaling is exact in float32: 1024 * (200 / 64)^2 = 10,000 is inside
+    # float16, and so is the product of features of 0.05.
+    _PRESCALE = 1.0 / 64.0
+    _EPSILON = 1e-12  # on squared, prescaled norms
+
+    def __init__(self, num_heads, use_bias=False, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.num_heads:
+            raise ValueError(
+                f"TransposedAttention: {channels} channels cannot be divided into "
+                f"num_heads={self.num_heads}; choose a divisor of {channels}."
+            )
+        self.channels = channels
+        self.export_form = is_export_shape(input_shape)
+        self.temperature = self.add_weight(
+            name="temperature", shape=(self.num_heads,), initializer="ones"
+        )
+        convolution = {"use_bias": self.use_bias, "dtype": self.dtype_policy}
+        self.qkv = keras.layers.Conv2D(3 * channels, 1, name="qkv", **convolution)
+        self.qkv_depthwise = keras.layers.DepthwiseConv2D(
+            3, padding="same", name="qkv_depthwise", **convolution
+        )
+        self.project_out = keras.layers.Conv2D(channels, 1, name="project_out", **convolution)
+        self.qkv.build(input_shape)
+        self.qkv_depthwise.build((*input_shape[:-1], 3 * channels))
+        self.project_out.build(input_shape)
+
+    def call(self, x):
+        qkv = self.qkv_depthwise(self.qkv(x))
+        return self.project_out(self._blocked(qkv) if self.export_form else self._batched(qkv))
+
+    def _batched(self, qkv):
+        batch, height, width, _ = ops.shape(qkv)
+        head_width = self.channels // self.num_heads
+        shape = (batch, height * width, self.num_heads, head_width)
+        # (batch, heads, pixels, d). Matmuls, because einsum is three times slower on a CPU.
+        q, k, v = (
+            ops.transpose(ops.reshape(part, shape), (0, 2, 1, 3))
+            for part in split_channels(qkv, 3, export_form=False)
+        )
+        gram = tf.cast(tf.matmul(q, k, transpose_a=True), "float32")  # rows: q
+        scale = ops.cast(self.temperature, "float32")[None, :, None, None]
+        # Normalising the d x d product is cheaper than normalising q and k.
+        logits = gram * (scale / _column_norms(q))
+        logits = logits / ops.transpose(_column_norms(k), (0, 1, 3, 2))
+        attention = ops.cast(ops.softmax(logits, axis=-1), self.compute_dtype)
+        out = tf.matmul(v, attention, transpose_b=True)
+        return ops.reshape(ops.transpose(out, (0, 2, 1, 3)), (batch, height, width, self.channels))
+
+    def _blocked(self, qkv):
+        _, height, width, _ = qkv.shape
+        pixels = height * width
+        block = max(n for n in range(1, self.BLOCK + 1) if pixels % n == 0)
+        blocks = pixels // block
+        qkv = ops.reshape(qkv, (1, blocks, block, 3 * self.channels))
+        parts = split_channels(qkv, 3 * self.num_heads, export_form=True)
+        heads = []
+        for head in range(self.num_heads):
+            q, k, v = parts[head :: self.num_heads]
+            # The scale stands between the transpose and the matmul, or the converter would fuse
+            # them into an adj flag, which the classic GPU delegate ignores.
+            k_transposed = ops.transpose(k, (0, 1, 3, 2)) * self._PRESCALE  # (1, blocks, d, n)
+            q = q * self._PRESCALE
+            gram = ops.mean(ops.matmul(k_transposed, q), axis=1, keepdims=True)  # rows: k
+            k_squares = ops.mean(
+                ops.sum(ops.square(k_transposed), axis=3, keepdims=True), axis=1, keepdims=True
+            )
+            q_squares = ops.mean(
+                ops.sum(ops.square(q), axis=2, keepdims=True), axis=1, keepdims=True
+            )
+            # Two multiplications, each broadcasting one way only (a rule of the classic delegate).
+            logits = gram * ops.rsqrt(k_squares + self._EPSILON)
+            logits = logits * (ops.rsqrt(q_squares + self._EPSILON) * self.temperature[head])
+            # A softmax over the rows leaves A^T in place, with no transpose before the matmul.
+            weights = ops.exp(logits - ops.max(logits, axis=2, keepdims=True))
+            attention = weights / ops.sum(weights, axis=2, keepdims=True)
+            if blocks > 1:
+                attention = ops.tile(attention, (1, blocks, 1, 1))
+            heads.append(ops.matmul(v, attention))
+        out = heads[0] if len(heads) == 1 else ops.concatenate(heads, axis=-1)
+        return ops.reshape(out, (1, height, width, self.channels))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "use_bias": self.use_bias,
+        }

@@ -1,0 +1,21 @@
+"""Restormer, the named models, and the import of PyTorch checkpoints."""
+
+from keras_skd.models.checkpoint import (
+    CheckpointError,
+    load_pytorch_checkpoint,
+    read_pytorch_checkpoint,
+)
+from keras_skd.models.files import load_model, with_image_size
+from keras_skd.models.presets import PRESETS, Preset
+from keras_skd.models.restormer import Restormer
+
+__all__ = [
+    "PRESETS",
+    "CheckpointError",
+    "Preset",
+    "Restormer",
+    "load_model",
+    "load_pytorch_checkpoint",
+    "read_pytorch_checkpoint",
+    "with_image_size",
+]

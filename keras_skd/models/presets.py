@@ -1,0 +1,84 @@
+"""The named models: official teachers and students for the phone."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_skd.models.restormer import Restormer
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model by name.
+
+    Attributes:
+        family: The model's class.
+        arguments: The constructor's arguments.
+        description: One line for ``--help`` and error messages.
+        weights: File of bundled weights in the package, or None.
+    """
+
+    family: type
+    arguments: dict = field(repr=False)
+    description: str
+    weights: str | None = None
+
+    def build(self, image_size=None, load_weights=True):
+        """Makes the model, with the bundled weights where there are any.
+
+        Args:
+            image_size: ``(height, width)`` for a fixed-size export graph, or None for any size.
+            load_weights: False leaves the weights at their random initial values.
+        """
+        model = self.family(**self.arguments, image_size=image_size)
+        if load_weights and self.weights is not None:
+            model.load_weights(WEIGHTS_FOLDER / self.weights)
+        return model
+
+
+# Students of the phone: heads have at least 16 channels (fewer are fragile in float16), which is why
+# the tiny one has no block on its 8 channels at full resolution. GMACs are totals at 256x256.
+PRESETS = {
+    "restormer": Preset(
+        Restormer,
+        {},
+        "Restormer as published, 26.1 M parameters, 155 GMACs",
+    ),
+    "restormer_denoise": Preset(
+        Restormer,
+        {"dim": 16, "num_blocks": (1, 2, 2, 3), "num_refinement_blocks": 1},
+        "bundled teacher: blind Gaussian colour denoising, sigma 0..50, 1.35 M parameters",
+        weights="restormer_denoise.weights.h5",
+    ),
+    "restormer_tiny": Preset(
+        Restormer,
+        {
+            "dim": 8,
+            "num_blocks": (0, 1, 1, 2),
+            "num_refinement_blocks": 1,
+            "heads": (1, 1, 1, 2),
+        },
+        "student under 1 GMAC",
+    ),
+    "restormer_small": Preset(
+        Restormer,
+        {
+            "dim": 16,
+            "num_blocks": (1, 1, 1, 1),
+            "num_refinement_blocks": 0,
+            "heads": (1, 1, 2, 4),
+        },
+        "student under 4 GMACs",
+    ),
+    "restormer_base": Preset(
+        Restormer,
+        {
+            "dim": 24,
+            "num_blocks": (1, 1, 2, 2),
+            "num_refinement_blocks": 0,
+            "heads": (1, 1, 2, 4),
+        },
+        "student under 10 GMACs",
+    ),
+}
