@@ -1,0 +1,1 @@
+"""Soft knowledge distillation of image-restoration transformers, for phones."""

@@ -37,18 +37,25 @@ class Preset:
         return model
 
 
-# Students of the phone: heads have at least 16 channels (fewer are fragile in float16), which is why
-# the tiny one has no block on its 8 channels at full resolution. GMACs are totals at 256x256.
+_LIGHT = {"dim": 16, "num_blocks": (1, 2, 2, 3), "num_refinement_blocks": 1}
+
+# Students of the phone: heads have at least 16 channels (fewer are fragile in float16), which is
+# why the tiny one has no block on its 8 channels at full resolution. GMACs are totals at 256x256.
 PRESETS = {
     "restormer": Preset(
         Restormer,
         {},
         "Restormer as published, 26.1 M parameters, 155 GMACs",
     ),
+    "restormer_light": Preset(
+        Restormer,
+        _LIGHT,
+        "light teacher to train oneself, 1.35 M parameters",
+    ),
     "restormer_denoise": Preset(
         Restormer,
-        {"dim": 16, "num_blocks": (1, 2, 2, 3), "num_refinement_blocks": 1},
-        "bundled teacher: blind Gaussian colour denoising, sigma 0..50, 1.35 M parameters",
+        _LIGHT,
+        "bundled teacher: restormer_light for blind Gaussian colour denoising, sigma 0..50",
         weights="restormer_denoise.weights.h5",
     ),
     "restormer_tiny": Preset(

@@ -92,10 +92,9 @@ class Restormer(keras.Model):
             taps[name] = x
             return x
 
-        def convolution(filters, kernel_size, name, use_bias=bias):
-            return keras.layers.Conv2D(
-                filters, kernel_size, padding="same", use_bias=use_bias, name=name, dtype=policy
-            )
+        def convolution(filters, kernel_size, name, **options):
+            options = {"use_bias": bias, "padding": "same", **options}
+            return keras.layers.Conv2D(filters, kernel_size, name=name, dtype=policy, **options)
 
         def down(name):
             return Downsample(name=name, dtype=policy)
@@ -134,7 +133,9 @@ class Restormer(keras.Model):
             x = keras.layers.Add(name="skip", dtype=policy)([x, skip])
             restored = convolution(out_channels, 3, "output")(x)
         else:
-            residual = convolution(out_channels, 3, "output")(x)
+            # A small residual at first, so that training starts near the input image.
+            small = keras.initializers.VarianceScaling(0.01)
+            residual = convolution(out_channels, 3, "output", kernel_initializer=small)(x)
             # The image keeps float32 under mixed precision: bfloat16 has 8 bits, as many as it.
             restored = keras.layers.Add(name="residual", dtype="float32")([residual, padded])
         restored = CropLike(name="crop", dtype="float32")(restored, image)

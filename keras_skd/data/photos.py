@@ -1,0 +1,87 @@
+"""The photographs that ship with scikit-image, so that everything runs without a download.
+
+Licences, from scikit-image's documentation of :mod:`skimage.data`:
+
+==========  ======================================================================
+astronaut   Eileen Collins, NASA; public domain
+chelsea     a cat, by Stefan van der Walt; CC0
+coffee      a cup of espresso, by Rachel Michetti; CC0
+rocket      SpaceX launch, by SpaceX; CC0
+==========  ======================================================================
+
+Training and validation photographs are disjoint. Two photographs are little to train on, so the
+training set is completed with dead leaves: procedural images of overlapping discs, whose edges and
+scale statistics are those of natural images (Lee, Mumford and Huang, "Occlusion models for natural
+images", IJCV 2001; a good training source by Baradad et al., NeurIPS 2021).
+"""
+
+import numpy as np
+
+TRAINING_PHOTOS = ("astronaut", "coffee")
+VALIDATION_PHOTOS = ("chelsea", "rocket")
+
+
+def training_photos(dead_leaves=16, size=256):
+    """The embedded training images.
+
+    Args:
+        dead_leaves: How many procedural images to add.
+        size: Their height and width in pixels.
+
+    Returns:
+        A dict of name to uint8 array ``(height, width, 3)``.
+    """
+    images = {name: _photo(name) for name in TRAINING_PHOTOS}
+    for seed in range(dead_leaves):
+        images[f"dead_leaves_{seed:02d}"] = dead_leaves_image(size, seed)
+    return images
+
+
+def validation_photos():
+    """The embedded validation photographs: name to uint8 array ``(height, width, 3)``."""
+    return {name: _photo(name) for name in VALIDATION_PHOTOS}
+
+
+def _photo(name):
+    from skimage import data
+
+    return np.ascontiguousarray(getattr(data, name)()[..., :3])
+
+
+def dead_leaves_image(size, seed):
+    """A dead-leaves image: discs of random place, radius and colour, each covering the earlier ones.
+
+    Radii follow the density ``r^-3`` between 2 pixels and a third of the image, which makes the
+    image statistically alike at every scale. Discs carry a slight linear shading and a fine grain.
+
+    Args:
+        size: Height and width in pixels.
+        seed: Same seed, same image.
+
+    Returns:
+        uint8 array ``(size, size, 3)``.
+    """
+    generator = np.random.default_rng(seed)
+    smallest, largest = 2.0, size / 3
+    image = np.zeros((size, size, 3), np.float32)
+    covered = np.zeros((size, size), bool)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    # From the front to the back, until nothing of the background shows.
+    while not covered.all():
+        uniform = generator.uniform()
+        radius = 1 / np.sqrt(uniform / smallest**2 + (1 - uniform) / largest**2)
+        centre_y, centre_x = generator.uniform(-radius, size + radius, 2)
+        colour = generator.uniform(0.02, 0.98, 3)
+        shading = generator.normal(0, 0.15, 2) / max(radius, 8)
+        grain = abs(generator.normal(0, 0.02))
+        top, bottom = max(0, int(centre_y - radius)), min(size, int(centre_y + radius) + 2)
+        left, right = max(0, int(centre_x - radius)), min(size, int(centre_x + radius) + 2)
+        box = np.s_[top:bottom, left:right]
+        dy, dx = y[box] - centre_y, x[box] - centre_x
+        disc = (dy**2 + dx**2 <= radius**2) & ~covered[box]
+        if not disc.any():
+            continue
+        shade = dy * shading[0] + dx * shading[1] + generator.normal(0, grain, dy.shape)
+        image[box][disc] = (colour + shade[..., None])[disc]
+        covered[box] |= disc
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,87 @@
+"""The ``tf.data`` pipeline: from decoded images to batches of pairs."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def training_batches(
+    store, *, patch_size, batch_size, steps, degradation=None, seed=0, first_step=0
+):
+    """Batches of random, flipped and rotated patches.
+
+    Batch ``i`` depends on ``(seed, i)`` alone, so a resumed run sees exactly the batches that an
+    uninterrupted one would have seen.
+
+    Args:
+        store: An :class:`~keras_skd.data.store.ImageStore`, of pairs or of clean images.
+        patch_size: Height and width in pixels.
+        batch_size: Patches in a batch.
+        steps: Number of the last batch, plus one.
+        degradation: Makes the input from a clean batch and a seed; None for a store of pairs.
+        seed: Seed of the run.
+        first_step: Number of the first batch.
+
+    Returns:
+        A dataset of ``steps - first_step`` pairs ``(degraded, clean)``, float32
+        ``(batch_size, patch_size, patch_size, 3)``; clean is in 0..1.
+    """
+
+    def sample(step):
+        generator = np.random.default_rng((seed, int(step)))
+        patches = [_random_patch(store, patch_size, generator) for _ in range(batch_size)]
+        return np.stack(patches)  # (batch, images of a group, patch, patch, 3)
+
+    def pair(step):
+        images = tf.numpy_function(sample, [step], tf.uint8, stateful=False)
+        images.set_shape((batch_size, None, patch_size, patch_size, 3))
+        images = tf.cast(images, tf.float32) / 255.0
+        if degradation is None:
+            return images[:, 0], images[:, 1]
+        clean = images[:, 0]
+        return degradation(clean, tf.stack([tf.cast(seed, tf.int64), step])), clean
+
+    dataset = tf.data.Dataset.range(first_step, steps)
+    return dataset.map(pair, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def _random_patch(store, patch_size, generator):
+    group = store[generator.integers(len(store))]
+    height, width, _ = group[0].shape
+    top = generator.integers(height - patch_size + 1)
+    left = generator.integers(width - patch_size + 1)
+    turns, flip = generator.integers(4), generator.integers(2)
+    patches = []
+    for image in group:
+        patch = np.rot90(image[top : top + patch_size, left : left + patch_size], turns)
+        patches.append(patch[:, ::-1] if flip else patch)
+    return np.stack(patches)
+
+
+def validation_batches(groups, degradation=None, *, crop=256, seed=0):
+    """Fixed validation pairs: the centre of every image, with noise that never changes.
+
+    Args:
+        groups: Groups of uint8 arrays, as an :class:`~keras_skd.data.store.ImageStore` gives them.
+        degradation: As in :func:`training_batches`.
+        crop: Greatest height and width in pixels; smaller where an image is smaller, and always a
+            multiple of 8.
+        seed: Seed of the noise.
+
+    Returns:
+        A dataset of ``(degraded, clean)``, batch 1, float32 ``(1, size, size, 3)``.
+    """
+    side = min(crop, *(min(group[0].shape[:2]) for group in groups))
+    side = max(8, side // 8 * 8)
+    pairs = []
+    for index, group in enumerate(groups):
+        images = [_centre(image, side)[None] / np.float32(255) for image in group]
+        if degradation is not None:
+            images = [degradation(images[0], tf.constant([seed, index])).numpy(), images[0]]
+        pairs.append(images)
+    inputs, targets = (np.concatenate(side_) for side_ in zip(*pairs, strict=True))
+    return tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(1)
+
+
+def _centre(image, side):
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
