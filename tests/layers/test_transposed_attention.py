@@ -1,0 +1,50 @@
+"""Attention across channels: its two layouts against the paper's equation."""
+
+import numpy as np
+import pytest
+
+from keras_skd.layers import TransposedAttention
+
+
+def official(qkv, temperature):
+    """Equation 1 of the paper in float64, head by head: ``(height, width, 3c) -> (pixels, c)``."""
+    heads = len(temperature)
+    q, k, v = np.split(qkv.reshape(-1, qkv.shape[-1]).astype("float64"), 3, axis=-1)
+    results = []
+    for head, columns in enumerate(np.split(np.arange(q.shape[-1]), heads)):
+        unit_q, unit_k = (
+            part[:, columns] / np.maximum(np.linalg.norm(part[:, columns], axis=0), 1e-12)
+            for part in (q, k)
+        )
+        weights = np.exp(temperature[head] * unit_q.T @ unit_k)
+        attention = weights / weights.sum(axis=-1, keepdims=True)
+        results.append(v[:, columns] @ attention.T)
+    return np.concatenate(results, axis=-1)
+
+
+@pytest.mark.parametrize("magnitude", [1.0, 200.0, 0.05])
+@pytest.mark.parametrize("size", [(8, 12), (40, 64), (31, 37)])
+def test_both_forms_are_the_equation(size, magnitude):
+    """40 x 64 pixels are several blocks; 31 x 37 has only small divisors."""
+    random = np.random.default_rng(8)
+    qkv = random.normal(scale=magnitude, size=(1, *size, 48)).astype("float32")
+    temperature = np.array([0.5, 3.0], "float32")
+    expected = official(qkv, temperature).reshape(1, *size, 16)
+    for shape in ((None, None, None, 16), (1, *size, 16)):
+        layer = TransposedAttention(2)
+        layer.build(shape)
+        layer.temperature.assign(temperature)
+        ours = (layer._blocked if layer.export_form else layer._batched)(qkv)
+        np.testing.assert_allclose(ours / magnitude, expected / magnitude, rtol=0, atol=1e-5)
+
+
+def test_a_dark_image_has_no_division_by_zero():
+    for shape in ((None, None, None, 8), (1, 8, 8, 8)):
+        layer = TransposedAttention(2)
+        layer.build(shape)
+        assert np.isfinite(layer(np.zeros((1, 8, 8, 8), "float32"))).all()
+
+
+def test_heads_must_divide_the_channels():
+    with pytest.raises(ValueError, match="10 channels.*num_heads=4"):
+        TransposedAttention(4).build((None, None, None, 10))
