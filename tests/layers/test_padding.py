@@ -12,7 +12,7 @@ from keras_skd.layers import CropLike, PadToMultiple
 @pytest.mark.parametrize("static", [True, False])
 def test_padding_is_numpy_reflection(size, multiple, static):
     x = np.random.default_rng(10).uniform(size=(2, *size, 3)).astype("float32")
-    inputs = keras.Input(size + (3,) if static else (None, None, 3))
+    inputs = keras.Input((*size, 3) if static else (None, None, 3))
     padded = PadToMultiple(multiple)(inputs)
     model = keras.Model(inputs, [padded, CropLike()(padded, inputs)])
     expected = np.pad(x, ((0, 0), *[(0, -side % multiple) for side in size], (0, 0)), "reflect")

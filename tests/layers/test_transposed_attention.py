@@ -46,5 +46,5 @@ def test_a_dark_image_has_no_division_by_zero():
 
 
 def test_heads_must_divide_the_channels():
-    with pytest.raises(ValueError, match="10 channels.*num_heads=4"):
+    with pytest.raises(ValueError, match=r"10 channels.*num_heads=4"):
         TransposedAttention(4).build((None, None, None, 10))
