@@ -181,7 +181,8 @@ class Training:
             steps_per_epoch=config.epoch_steps,
             validation_data=self._validation,
             callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=self._end_of_epoch)],
-            verbose="auto" if sys.stdout.isatty() else 2,
+            verbose=1 if sys.stdout.isatty() else 2,
+            shuffle=False,
         )
         # Rebuilt in float32: the precision of training is no property of the student.
         student = with_image_size(self.distiller.student, None)

@@ -32,8 +32,9 @@ def training_photos(dead_leaves=16, size=256):
         A dict of name to uint8 array ``(height, width, 3)``.
     """
     images = {name: _photo(name) for name in TRAINING_PHOTOS}
+    palette = np.concatenate([image.reshape(-1, 3) for image in images.values()])
     for seed in range(dead_leaves):
-        images[f"dead_leaves_{seed:02d}"] = dead_leaves_image(size, seed)
+        images[f"dead_leaves_{seed:02d}"] = dead_leaves_image(size, seed, palette)
     return images
 
 
@@ -48,21 +49,22 @@ def _photo(name):
     return np.ascontiguousarray(getattr(data, name)()[..., :3])
 
 
-def dead_leaves_image(size, seed):
-    """A dead-leaves image: discs of random place, radius and colour, each covering the earlier ones.
+def dead_leaves_image(size, seed, palette):
+    """A dead-leaves image: overlapping discs of random place, radius and colour.
 
-    Radii follow the density ``r^-3`` between 2 pixels and a third of the image, which makes the
-    image statistically alike at every scale. Discs carry a slight linear shading and a fine grain.
+    Radii follow the density ``r^-3`` between 3 pixels and a half of the image, which makes the
+    image statistically alike at every scale. Discs carry a linear shading and a fine grain.
 
     Args:
         size: Height and width in pixels.
         seed: Same seed, same image.
+        palette: uint8 ``(colours, 3)``, from which each disc draws its colour.
 
     Returns:
         uint8 array ``(size, size, 3)``.
     """
     generator = np.random.default_rng(seed)
-    smallest, largest = 2.0, size / 3
+    smallest, largest = 3.0, size / 2
     image = np.zeros((size, size, 3), np.float32)
     covered = np.zeros((size, size), bool)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
@@ -71,7 +73,7 @@ def dead_leaves_image(size, seed):
         uniform = generator.uniform()
         radius = 1 / np.sqrt(uniform / smallest**2 + (1 - uniform) / largest**2)
         centre_y, centre_x = generator.uniform(-radius, size + radius, 2)
-        colour = generator.uniform(0.02, 0.98, 3)
+        colour = palette[generator.integers(len(palette))] / 255
         shading = generator.normal(0, 0.15, 2) / max(radius, 8)
         grain = abs(generator.normal(0, 0.02))
         top, bottom = max(0, int(centre_y - radius)), min(size, int(centre_y + radius) + 2)

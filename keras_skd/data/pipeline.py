@@ -24,7 +24,12 @@ def training_batches(
     Returns:
         A dataset of ``steps - first_step`` pairs ``(degraded, clean)``, float32
         ``(batch_size, patch_size, patch_size, 3)``; clean is in 0..1.
+
+    Raises:
+        ValueError: Clean images without a degradation, or pairs with one.
     """
+    if (degradation is None) != (store.images_per_group == 2):
+        raise ValueError("clean images need a degradation, and pairs take none.")
 
     def sample(step):
         generator = np.random.default_rng((seed, int(step)))

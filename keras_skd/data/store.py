@@ -26,6 +26,9 @@ class ImageStore:
         minimum_size: Least height and width in pixels (the patch).
         folder: Where the temporary file is made; the system's temporary folder if None.
 
+    Attributes:
+        images_per_group: 1 for clean images, 2 for pairs.
+
     Raises:
         ValueError: An image cannot be decoded, is too small, or differs in size from its pair.
         OSError: The disk is too small for the decoded images.
@@ -53,7 +56,7 @@ class ImageStore:
                     offset += array.nbytes
             file.flush()
             self._bytes = np.memmap(file, np.uint8, "r", shape=(offset,))
-        self._images_per_group = len(images[0])
+        self.images_per_group = len(images[0])
 
     @staticmethod
     def _check_group(group, arrays, minimum_size):
@@ -79,7 +82,7 @@ class ImageStore:
         size = int(np.prod(shape))
         return tuple(
             self._bytes[start + place * size : start + (place + 1) * size].reshape(shape)
-            for place in range(self._images_per_group)
+            for place in range(self.images_per_group)
         )
 
 

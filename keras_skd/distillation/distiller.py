@@ -73,7 +73,7 @@ class Distiller(keras.Model):
             different resolution on one side; both sides are named.
     """
 
-    def __init__(self, student, teacher=None, method="skd", config=SKDConfig(), **kwargs):  # noqa: B008 (frozen)
+    def __init__(self, student, teacher=None, method="skd", config=SKDConfig(), **kwargs):
         super().__init__(**kwargs)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
@@ -88,15 +88,11 @@ class Distiller(keras.Model):
         # The teacher is reached through closures: Keras would track, count and save an attribute.
         self._teacher_outputs = self._extract = lambda degraded: None
         if method != "none":
-            teacher_model = _with_taps(teacher, stages, "teacher")
-            teacher_model.trainable = False
+            extracted = config.contrastive_stages if method == "skd" else ()
+            teacher_model = _with_taps(teacher, (*stages, *extracted), "teacher")
             self._teacher_outputs = lambda degraded: teacher_model(degraded, training=False)
         if method == "skd":
-            extractor = keras.Model(
-                teacher.input,
-                [_tap(teacher, name, "teacher") for name in config.contrastive_stages],
-            )
-            extractor.trainable = False
+            extractor = keras.Model(teacher.input, [teacher.taps[name] for name in extracted])
             self._extract = lambda image: _as_list(extractor(image, training=False))
             self._build_adapters(teacher, stages)
         terms = {"none": (), "output": ("teacher",), "skd": ("kernel", "contrastive")}[method]
@@ -162,13 +158,16 @@ class Distiller(keras.Model):
             terms["teacher"] = _l1(restored, _as_list(targets)[0])
             total = total + terms["teacher"]
         elif self.method == "skd":
-            teacher_image, *teacher_stages = targets
+            # The teacher's pass over the degraded image has its features for the contrast too.
+            teacher_image, *features = targets
+            teacher_stages = features[: len(self.config.stages)]
+            degraded_features = features[len(self.config.stages) :]
             terms["kernel"] = self._kernel_loss(outputs[1:], teacher_stages)
             terms["contrastive"] = tf.reduce_mean(
                 losses.contrastive_loss(
                     self._extract(restored),
                     [self._extract(clean), self._extract(teacher_image)],
-                    self._extract(degraded),
+                    degraded_features,
                 )
             )
             total += self.config.alpha2 * terms["kernel"]

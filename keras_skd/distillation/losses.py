@@ -99,7 +99,7 @@ def spatial_cross_attention(student, teacher, temperature=0.1):
 
 
 def contrastive_loss(anchors, positives, negatives, epsilon=1e-3):
-    """``L_CL = sum over layers of weight * d(anchor, positives) / (d(anchor, negative) + epsilon)``.
+    """``L_CL = sum over layers of weight * d(anchor, positive) / (d(anchor, negative) + epsilon)``.
 
     ``d`` is the mean absolute difference of features; with several positives their distances are
     averaged. Weights double with depth and sum to one. Pulls the student's image towards clean

@@ -10,7 +10,7 @@ from keras_skd.layers.export_form import is_export_shape
 def normalise_channels(x, scale, bias, epsilon):
     """LayerNorm over the last axis, with its gradient written out.
 
-    With ``n = (x - mu) / std`` (or ``x / std`` where ``bias`` is None) this is ``n * scale + bias``.
+    ``n * scale + bias`` with ``n = (x - mu) / std``; where ``bias`` is None, ``x / std * scale``.
     Fewer passes over memory than automatic differentiation makes.
 
     Args:

@@ -1,0 +1,40 @@
+# make demo    set-up and the main job: distil on real photographs, export, verify, report
+# make test    set-up and all tests
+# make venv    .venv alone
+# make clean   removes .venv and runs/demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := requirements.txt requirements-dev.txt pyproject.toml
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+# The first Python of 3.10 to 3.13; `make PYTHON=... demo` chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+.PHONY: demo test lint venv clean
+
+demo: venv
+	@$(BIN)/python -m exports.demo
+
+test: venv lint
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+venv: $(VENV)/.installed
+
+# Stamped last, so that an interrupted installation is taken up again.
+$(VENV)/.installed: $(REQUIREMENTS)
+	@test -n "$(PYTHON)" || { echo "make: error: no Python of 3.10 to 3.13 found; install one, or name it with PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "make: error: $(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@echo "installing into $(VENV) (TensorFlow is about 600 MB; a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs/demo

@@ -1,0 +1,236 @@
+"""``make demo``: from photographs to a verified ``.tflite`` and a picture, in one command.
+
+Distils the tiny student from the bundled teacher on the photographs inside scikit-image, exports it
+as float16 and int8, runs every model on the validation photographs, and reports.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+STUDENT, TEACHER = "restormer_tiny", "restormer_denoise"
+SCHEMES = ("fp16", "int8")
+SIGMA = 25.0  # noise level in 8-bit units
+TILE = 256  # pixels
+
+# What the demo promises, in dB of PSNR.
+LEAST_IMPROVEMENT = 7.0
+GREATEST_LOSS = {"fp16": 0.02, "int8": 0.3}
+
+
+def validation_tiles():
+    """Noisy and clean tiles of the validation photographs.
+
+    Every photograph gives as many ``TILE x TILE`` tiles as fit without overlap, about its centre.
+
+    Returns:
+        A list of ``(name, noisy, clean)``, float32 ``(TILE, TILE, 3)``; clean is in 0..1.
+    """
+    import tensorflow as tf
+
+    from keras_skd.data import GaussianNoise, validation_photos
+
+    noise = GaussianNoise(SIGMA, SIGMA)
+    tiles = []
+    for name, photo in validation_photos().items():
+        rows, columns = photo.shape[0] // TILE, photo.shape[1] // TILE
+        top = (photo.shape[0] - rows * TILE) // 2
+        left = (photo.shape[1] - columns * TILE) // 2
+        for place in range(rows * columns):
+            y = top + place // columns * TILE
+            x = left + place % columns * TILE
+            clean = photo[y : y + TILE, x : x + TILE] / np.float32(255)
+            noisy = noise(clean[None], tf.constant([2024, len(tiles)]))[0].numpy()
+            tiles.append((name if rows * columns == 1 else f"{name} {place + 1}", noisy, clean))
+    return tiles
+
+
+def measure(restore, tiles, runs=5):
+    """Restores every tile and times one of them.
+
+    Args:
+        restore: A function of one ``(TILE, TILE, 3)`` image.
+        tiles: See :func:`validation_tiles`.
+        runs: Timed runs.
+
+    Returns:
+        The restored images; and a dict of ``psnr`` (dB), ``ssim``, ``latency_ms`` (median).
+    """
+    from keras_skd.metrics import psnr, ssim
+
+    restored = [restore(noisy) for _, noisy, _ in tiles]
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        restore(tiles[0][1])
+        times.append(time.perf_counter() - start)
+    pairs = [(image, clean) for image, (_, _, clean) in zip(restored, tiles, strict=True)]
+    return restored, {
+        "psnr": statistics.mean(psnr(*pair) for pair in pairs),
+        "ssim": statistics.mean(ssim(*pair) for pair in pairs),
+        "latency_ms": 1000 * statistics.median(times),
+    }
+
+
+def keras_runner(model):
+    """A function of one image that runs a Keras model as a graph of fixed size."""
+    import tensorflow as tf
+
+    run = tf.function(lambda image: model(image, training=False))
+    return lambda image: run(image[None])[0].numpy()
+
+
+def before_after(path, tiles, columns):
+    """Draws one row a tile, one column an image, each labelled with its PSNR.
+
+    Args:
+        path: The PNG to write.
+        tiles: See :func:`validation_tiles`.
+        columns: Title to list of images.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from keras_skd.command import replaced
+    from keras_skd.metrics import psnr
+
+    figure, axes = plt.subplots(
+        len(tiles), len(columns), figsize=(3 * len(columns), 3.25 * len(tiles)), squeeze=False
+    )
+    for row, (name, _, clean) in enumerate(tiles):
+        for column, (title, images) in enumerate(columns.items()):
+            axis = axes[row, column]
+            axis.imshow(np.clip(images[row], 0, 1), interpolation="none")
+            score = psnr(images[row], clean)
+            axis.set_title(
+                f"{title}\n{score:.2f} dB" if np.isfinite(score) else f"{title}\n{name}",
+                fontsize=11,
+            )
+            axis.axis("off")
+    figure.tight_layout(pad=0.4)
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
+    plt.close(figure)
+
+
+def table(rows):
+    """The report's rows as aligned text."""
+    header = ["", "PSNR dB", "SSIM", "parameters", "GMACs", "file KB", "CPU ms"]
+
+    def cell(value, form):
+        return "-" if value is None else format(value, form)
+
+    lines = [
+        [
+            row["name"],
+            cell(row["psnr"], ".2f"),
+            cell(row["ssim"], ".4f"),
+            cell(row["parameters"], ",d"),
+            cell(None if row["macs"] is None else row["macs"] / 1e9, ".2f"),
+            cell(None if row["bytes"] is None else row["bytes"] / 1000, ",.0f"),
+            cell(row["latency_ms"], ",.0f"),
+        ]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    text = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in [header, *lines]
+    ]
+    return "\n".join([text[0], rule, *text[1:]])
+
+
+def failed_checks(rows):
+    """What the rows fall short of, one line each."""
+    scores = {row["name"]: row["psnr"] for row in rows}
+    failures = []
+    improvement = scores["student"] - scores["noisy input"]
+    if improvement < LEAST_IMPROVEMENT:
+        failures.append(
+            f"the student improves the input by {improvement:.2f} dB, not by {LEAST_IMPROVEMENT:g}"
+        )
+    for scheme, bound in GREATEST_LOSS.items():
+        difference = abs(scores[scheme] - scores["student"])
+        if difference > bound:
+            failures.append(f"{scheme} is {difference:.3f} dB from the student, more than {bound:g}")
+    return failures
+
+
+def main(arguments=None):
+    """Runs the demo; returns the exit code."""
+    from keras_skd.command import FAILED_CHECK, input_errors, replaced
+    from keras_skd.train import Training, TrainingConfig
+
+    options = argparse.ArgumentParser(
+        prog="make demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    options.add_argument("--run", default="runs/demo", help="folder of the results")
+    options.add_argument("--steps", type=int, default=600, help="training steps")
+    options = options.parse_args(arguments)
+    started = time.monotonic()
+
+    print(f"1/3  distilling {STUDENT} from {TEACHER}, {options.steps} steps", flush=True)
+    with input_errors("demo"):
+        training = Training(
+            TrainingConfig(
+                run=options.run,
+                student=STUDENT,
+                teacher=TEACHER,
+                sigma=f"{SIGMA:g}",
+                steps=options.steps,
+                steps_per_epoch=100,
+                learning_rate=2e-3,
+                warmup_steps=50,
+            )
+        )
+    student_file = training.fit()
+
+    print(f"2/3  exporting {', '.join(SCHEMES)} at {TILE}x{TILE}", flush=True)
+    folder = Path(options.run)
+    rows, images, conversion = report_rows(student_file, folder)
+
+    print("3/3  report\n", flush=True)
+    tiles = validation_tiles()
+    before_after(folder / "before_after.png", tiles, images)
+    failures = failed_checks(rows)
+    report = {
+        "task": "denoise",
+        "sigma": SIGMA,
+        "tile": TILE,
+        "images": [name for name, _, _ in tiles],
+        "convention": "RGB, 8 bits",
+        "rows": rows,
+        "failed_checks": failures,
+        "conversion": conversion,
+        "machine": {"processor": platform.processor() or platform.machine(), "cpus": os.cpu_count()},
+    }
+    with replaced(folder / "report.json") as path:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    print(table(rows))
+    print(
+        f"\n{len(tiles)} tiles of {TILE}x{TILE} of the validation photos, noise sigma {SIGMA:g}; "
+        f"CPU: one tile, {os.cpu_count()} threads\n"
+    )
+    for name in ("before_after.png", "student.keras", *(f"student_{s}.tflite" for s in SCHEMES)):
+        print(f"  {folder / name}")
+    print(f"  {folder / 'report.json'}\n\n{time.monotonic() - started:.0f} s")
+    for failure in failures:
+        print(f"demo: failed check: {failure}", file=sys.stderr)
+    return FAILED_CHECK if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""``python -m keras_skd.profile``: parameters, MACs and peak activation memory of a model."""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+
+BYTES_PER_VALUE = 4  # float32
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a model: the blocks that end in a tap, or a single layer between stages.
+
+    Attributes:
+        name: The tap's or layer's name.
+        parameters: Weights in the stage.
+        convolution_macs: Multiply-accumulates of convolutions, per image.
+        attention_macs: Multiply-accumulates of attention's matrix products, per image.
+        output_shape: ``(height, width, channels)``.
+    """
+
+    name: str
+    parameters: int
+    convolution_macs: int
+    attention_macs: int
+    output_shape: tuple[int, int, int]
+
+    @property
+    def total_macs(self):
+        """Convolutions and attention together."""
+        return self.convolution_macs + self.attention_macs
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a model costs on one image.
+
+    Attributes:
+        model: The model's name.
+        image_size: ``(height, width)`` in pixels.
+        stages: In order of computation.
+        parameters: Weights of the model.
+        peak_activation_bytes: The most float32 activation memory in use at once. An estimate: each
+            tensor is freed after its last use, and element-wise operations work in place.
+    """
+
+    model: str
+    image_size: tuple[int, int]
+    stages: tuple[Stage, ...]
+    parameters: int
+    peak_activation_bytes: int
+
+    @property
+    def convolution_macs(self):
+        """Multiply-accumulates of all convolutions, per image."""
+        return sum(stage.convolution_macs for stage in self.stages)
+
+    @property
+    def attention_macs(self):
+        """Multiply-accumulates of all attention matrix products, per image."""
+        return sum(stage.attention_macs for stage in self.stages)
+
+    @property
+    def total_macs(self):
+        """Convolutions and attention together."""
+        return self.convolution_macs + self.attention_macs
+
+    def table(self):
+        """The profile as lines of text: one a stage, then the totals."""
+        header = ("stage", "output", "parameters", "conv GMACs", "attention GMACs", "total GMACs")
+        rows = [header]
+        for stage in (*self.stages, self):
+            total = stage is self
+            shape = self.image_size if total else stage.output_shape
+            macs = (stage.convolution_macs, stage.attention_macs, stage.total_macs)
+            rows.append(
+                (
+                    f"{self.model}" if total else stage.name,
+                    "x".join(str(size) for size in shape),
+                    f"{stage.parameters:,}",
+                    *(f"{count / 1e9:.3f}" for count in macs),
+                )
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        lines = [
+            "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])])
+            for row in rows
+        ]
+        peak = self.peak_activation_bytes / 2**20
+        return "\n".join([*lines, f"peak activation memory, float32: about {peak:.1f} MiB"])
+
+
+def profile(model, image_size):
+    """Counts what ``model`` computes on one image.
+
+    A multiply-accumulate (MAC) is one multiplication and one addition. Convolutions count
+    ``output pixels x kernel values``; attention counts its two matrix products. Norms, softmax,
+    activations and additions are not counted, as in the published numbers. Convolutions with
+    resampling count in the published form, whatever the exported graph makes of them.
+
+    Args:
+        model: A :class:`keras_skd.Restormer` or :class:`keras_skd.Uformer`, or another functional
+            model of their layers.
+        image_size: ``(height, width)`` in pixels. Sizes are padded as the model does.
+
+    Returns:
+        A :class:`Profile`.
+
+    Raises:
+        ValueError: The image has no pixels, the model was built for another size, or it contains a
+            layer with weights that cannot be counted.
+    """
+    import keras
+
+    height, width = image_size
+    if height < 1 or width < 1:
+        raise ValueError(f"The image size must be positive; got {height}x{width}.")
+    fixed = model.input.shape[1:3]
+    if None not in fixed and fixed != (height, width):
+        raise ValueError(
+            f"{model.name} was built for images of {fixed[0]}x{fixed[1]}; got {height}x{width}."
+        )
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    shapes = keras.Model(model.input, [layer.output for layer in layers]).compute_output_shape(
+        (1, height, width, model.input.shape[-1])
+    )
+    shape_of = {id(model.input): (1, height, width, model.input.shape[-1])}
+    shape_of.update((id(layer.output), shape) for layer, shape in zip(layers, shapes, strict=True))
+
+    stages = {}
+    taps = getattr(model, "taps", {})
+    for layer in layers:
+        inputs = _as_list(layer.input)
+        _, input_height, input_width, _ = shape_of[id(inputs[0])]
+        output_shape = shape_of[id(layer.output)][1:]
+        convolution, attention = _macs(
+            layer, input_height * input_width, output_shape[0] * output_shape[1]
+        )
+        stage = re.sub(r"_\d+$", "", layer.name)
+        stage = stage if stage in taps else layer.name
+        before = stages.get(stage, Stage(stage, 0, 0, 0, output_shape))
+        stages[stage] = Stage(
+            stage,
+            before.parameters + layer.count_params(),
+            before.convolution_macs + convolution,
+            before.attention_macs + attention,
+            tuple(output_shape),
+        )
+    return Profile(
+        model.name,
+        (height, width),
+        tuple(stage for stage in stages.values() if stage.parameters),
+        model.count_params(),
+        _peak_activation_bytes(model, layers, shape_of),
+    )
+
+
+def _as_list(tensors):
+    return tensors if isinstance(tensors, list | tuple) else [tensors]
+
+
+def _leaves(layer):
+    """The layer, and the layers inside it at any depth."""
+    return layer._flatten_layers(include_self=True, recursive=True)
+
+
+def _macs(layer, input_pixels, output_pixels):
+    """``(convolution, attention)`` of a layer with all that is inside it.
+
+    Only single layers change the resolution; everything inside a block works at the block's.
+    """
+    import keras
+
+    from keras_skd import layers
+
+    no_macs = (layers.ChannelNormalization, layers.TransformerBlock, layers.GatedFeedForward)
+    convolution = attention = 0
+    for part in _leaves(layer):
+        if isinstance(part, layers.TransposedAttention):
+            attention += 2 * output_pixels * part.channels**2 // part.num_heads
+        elif isinstance(part, layers.Downsample | layers.Upsample):
+            convolution += input_pixels * _values(part.kernel)
+        elif isinstance(part, keras.layers.Conv2DTranspose):
+            convolution += input_pixels * _values(part.kernel)
+        elif isinstance(part, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            convolution += output_pixels * _values(part.kernel)
+        elif part.weights and not isinstance(part, no_macs):
+            raise ValueError(
+                f"cannot count {part.name} ({type(part).__name__}); only the layers of keras_skd "
+                "and convolutions are known."
+            )
+    return convolution, attention
+
+
+def _values(variable):
+    result = 1
+    for length in variable.shape:
+        result *= length
+    return result
+
+
+def _peak_activation_bytes(model, layers, shape_of):
+    last_use = {
+        id(tensor): index for index, layer in enumerate(layers) for tensor in _as_list(layer.input)
+    }
+    last_use[id(model.output)] = len(layers)
+    live, peak = {id(model.input)}, 0
+    for index, layer in enumerate(layers):
+        shape = shape_of[id(layer.output)]
+        live.add(id(layer.output))
+        held = sum(_size(shape_of[tensor]) for tensor in live)
+        inside = shape[1] * shape[2] * _working_channels(layer)
+        peak = max(peak, held + inside)
+        live = {tensor for tensor in live if last_use.get(tensor, -1) > index}
+    return peak * BYTES_PER_VALUE
+
+
+def _size(shape):
+    return shape[1] * shape[2] * shape[3]
+
+
+def _working_channels(layer):
+    """Values per pixel that a block holds inside, beside its input and output."""
+    from keras_skd import layers
+
+    if not isinstance(layer, layers.TransformerBlock):
+        return 0
+    # A depthwise convolution reads one tensor and writes another.
+    return 2 * max(3 * layer.attention.channels, 2 * layer.feed_forward.hidden)
+
+
+def image_size(text):
+    """``"256"`` or ``"480x640"`` as ``(height, width)``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match or 0 in (sizes := [int(size or match[1]) for size in match.groups()]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 256 or 480x640 (pixels)")
+    return tuple(sizes)
+
+
+def parser():
+    """The command's arguments."""
+    from keras_skd.models import PRESETS
+
+    result = argparse.ArgumentParser(
+        prog="python -m keras_skd.profile",
+        description="Counts parameters and multiply-accumulates and estimates activation memory.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    result.add_argument("model", help=f"preset ({', '.join(PRESETS)}) or .keras file")
+    result.add_argument(
+        "--size",
+        type=image_size,
+        default="256",
+        metavar="PIXELS",
+        help="side of a square image, or HEIGHTxWIDTH",
+    )
+    return result
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit code."""
+    from keras_skd.command import input_errors
+    from keras_skd.models import PRESETS, load_model
+
+    options = parser().parse_args(arguments)
+    with input_errors("keras_skd.profile"):
+        if options.model in PRESETS:
+            # Costs do not depend on the weights.
+            model = PRESETS[options.model].build(load_weights=False)
+        else:
+            model = load_model(options.model)
+        result = profile(model, options.size)
+    print(result.table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
