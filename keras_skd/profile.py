@@ -76,17 +76,17 @@ class Profile:
             macs = (stage.convolution_macs, stage.attention_macs, stage.total_macs)
             rows.append(
                 (
-                    f"{self.model}" if total else stage.name,
+                    "total" if total else stage.name,
                     "x".join(str(size) for size in shape),
                     f"{stage.parameters:,}",
                     *(f"{count / 1e9:.3f}" for count in macs),
                 )
             )
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        lines = [
-            "  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])])
-            for row in rows
-        ]
+        lines = []
+        for first, *others in rows:
+            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            lines.append("  ".join([first.ljust(widths[0]), *cells]))
         peak = self.peak_activation_bytes / 2**20
         return "\n".join([*lines, f"peak activation memory, float32: about {peak:.1f} MiB"])
 
@@ -174,14 +174,13 @@ def _macs(layer, input_pixels, output_pixels):
 
     from keras_skd import layers
 
+    at_input_resolution = (layers.Downsample, layers.Upsample, keras.layers.Conv2DTranspose)
     no_macs = (layers.ChannelNormalization, layers.TransformerBlock, layers.GatedFeedForward)
     convolution = attention = 0
     for part in _leaves(layer):
         if isinstance(part, layers.TransposedAttention):
             attention += 2 * output_pixels * part.channels**2 // part.num_heads
-        elif isinstance(part, layers.Downsample | layers.Upsample):
-            convolution += input_pixels * _values(part.kernel)
-        elif isinstance(part, keras.layers.Conv2DTranspose):
+        elif isinstance(part, at_input_resolution):
             convolution += input_pixels * _values(part.kernel)
         elif isinstance(part, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             convolution += output_pixels * _values(part.kernel)
