@@ -126,7 +126,7 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         """One step on ``(degraded, clean)``."""
-        degraded, clean = data
+        degraded, clean = _pair(data)
         targets = self._teacher_outputs(degraded)
         with tf.GradientTape() as tape:
             outputs = _as_list(self._student_outputs(degraded, training=True))
@@ -140,7 +140,7 @@ class Distiller(keras.Model):
 
     def test_step(self, data):
         """PSNR and reconstruction loss on ``(degraded, clean)``."""
-        degraded, clean = data
+        degraded, clean = _pair(data)
         restored = self.student(degraded, training=False)
         self._trackers["reconstruction"].update_state(_l1(restored, clean))
         self._psnr.update_state(tf.image.psnr(tf.clip_by_value(restored, 0.0, 1.0), clean, 1.0))
@@ -213,6 +213,13 @@ def _scale(model, tap):
 
 def _as_list(outputs):
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def _pair(data):
+    degraded, clean, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if clean is None or weights is not None:
+        raise ValueError("a Distiller trains on pairs (degraded, clean), without sample weights.")
+    return degraded, clean
 
 
 def _l1(x, y):
