@@ -1,4 +1,4 @@
-"""Restormer, the named models, and the import of PyTorch checkpoints."""
+"""Restormer, Uformer, the named models, and the import of PyTorch checkpoints."""
 
 from keras_skd.models.checkpoint import (
     CheckpointError,
@@ -8,12 +8,14 @@ from keras_skd.models.checkpoint import (
 from keras_skd.models.files import load_model, with_image_size
 from keras_skd.models.presets import PRESETS, Preset
 from keras_skd.models.restormer import Restormer
+from keras_skd.models.uformer import Uformer
 
 __all__ = [
     "PRESETS",
     "CheckpointError",
     "Preset",
     "Restormer",
+    "Uformer",
     "load_model",
     "load_pytorch_checkpoint",
     "read_pytorch_checkpoint",

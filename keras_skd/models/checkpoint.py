@@ -5,6 +5,7 @@ it is loaded, so this unpickler resolves an exact list of names and refuses ever
 """
 
 import collections
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -36,7 +37,10 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if 0 in size:
         return np.zeros(size, storage.dtype)
-    if offset < 0 or min((*stride, 0)) < 0 or last >= storage.size:
+    # A tensor larger than its storage repeats values (stride 0): no weight does, and a forged one
+    # would exhaust the memory.
+    too_large = math.prod(size) > storage.size
+    if offset < 0 or min((*stride, 0)) < 0 or last >= storage.size or too_large:
         raise CheckpointError("a tensor reaches outside its storage; the file is damaged.")
     return np.lib.stride_tricks.as_strided(
         storage[offset:], size, [step * storage.itemsize for step in stride]
@@ -145,7 +149,9 @@ def load_pytorch_checkpoint(model, path):
     Args:
         model: A model with a method ``pytorch_names()``, which gives, for each of its variables,
             the PyTorch name and a function from the PyTorch array to ours
-            (:class:`keras_skd.Restormer`).
+            (:class:`keras_skd.Restormer`), and, where the official model has buffers,
+            ``pytorch_constants()``, which gives their names and values
+            (:class:`keras_skd.Uformer`).
         path: The ``.pth`` file.
 
     Raises:
@@ -167,6 +173,13 @@ def load_pytorch_checkpoint(model, path):
                 f"{tuple(variable.shape)}"
             )
         converted.append((variable, ours))
+    constants = getattr(model, "pytorch_constants", dict)()
+    for name, expected in constants.items():
+        array = tensors.pop(name, None)
+        if array is None:
+            problems.append(f"missing {name} {expected.shape}")
+        elif not np.array_equal(array, expected):
+            problems.append(f"{name} {array.shape} is not the table of this architecture")
     problems += [f"left over {name} {tuple(array.shape)}" for name, array in tensors.items()]
     if problems:
         raise CheckpointError(

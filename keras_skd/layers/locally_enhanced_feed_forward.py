@@ -1,0 +1,64 @@
+"""Uformer's locally enhanced feed-forward network (LeFF)."""
+
+import math
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_skd.layers.export_form import is_export_shape
+
+
+@tf.custom_gradient
+def gelu(x):
+    """``x * Phi(x)`` with the exact normal distribution, and its gradient written out.
+
+    Automatic differentiation makes twice the passes over the widest tensors of the network.
+    """
+    cdf = 0.5 + 0.5 * tf.math.erf(x * tf.cast(math.sqrt(0.5), x.dtype))
+
+    def gradient(upstream):
+        density = tf.exp(-0.5 * tf.square(x)) * tf.cast(1 / math.sqrt(2 * math.pi), x.dtype)
+        return upstream * (cdf + x * density)
+
+    return x * cdf, gradient
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class LocallyEnhancedFeedForward(keras.layers.Layer):
+    """``W_2 gelu(D gelu(W_1 x))`` with a 3x3 depthwise convolution ``D`` between two projections.
+
+    Source: Wang et al., "Uformer", CVPR 2022, figure 3.
+
+    Args:
+        mlp_ratio: ``hidden = int(channels * mlp_ratio)``.
+
+    Input and output: ``(batch, height, width, channels)``.
+    """
+
+    def __init__(self, mlp_ratio=4.0, **kwargs):
+        super().__init__(**kwargs)
+        self.mlp_ratio = mlp_ratio
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.hidden = int(channels * self.mlp_ratio)
+        export_form = is_export_shape(input_shape)
+        self.activation = (lambda x: ops.gelu(x, approximate=False)) if export_form else gelu
+        policy = self.dtype_policy
+        self.linear1 = keras.layers.Conv2D(self.hidden, 1, name="linear1", dtype=policy)
+        self.depthwise = keras.layers.DepthwiseConv2D(
+            3, padding="same", name="depthwise", dtype=policy
+        )
+        self.linear2 = keras.layers.Conv2D(channels, 1, name="linear2", dtype=policy)
+        hidden_shape = (*input_shape[:-1], self.hidden)
+        self.linear1.build(input_shape)
+        self.depthwise.build(hidden_shape)
+        self.linear2.build(hidden_shape)
+
+    def call(self, x):
+        x = self.activation(self.linear1(x))
+        return self.linear2(self.activation(self.depthwise(x)))
+
+    def get_config(self):
+        return {**super().get_config(), "mlp_ratio": self.mlp_ratio}

@@ -1,0 +1,241 @@
+"""Uformer's window attention (W-MSA), with shifted windows and the decoder's modulator."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_skd.layers.export_form import is_export_shape, split_channels
+
+# Official value of the mask. Its exponential is zero in float32 beside any real weight, and it
+# fits float16 (65504) together with the logits.
+MASKED = -100.0
+
+
+def partition_windows(x, window_size):
+    """``(batch, height, width, c)`` to ``(1, windows, window_size**2, c)``, rows first.
+
+    The channels of ``space_to_depth`` lie in the order ``(row, column, channel)`` of the cell,
+    which is a window's: one operation, of rank 4, four times faster than reshape and transpose.
+    """
+    cells = tf.nn.space_to_depth(x, window_size)
+    return tf.reshape(cells, (1, -1, window_size**2, x.shape[-1]))
+
+
+def merge_windows(windows, window_size, shape):
+    """The inverse of :func:`partition_windows`, for an image of ``shape``."""
+    batch, height, width, channels = shape
+    rows, columns = height // window_size, width // window_size
+    cells = tf.reshape(windows, (batch, rows, columns, window_size**2 * channels))
+    return tf.nn.depth_to_space(cells, window_size)
+
+
+def roll(x, shift, export_form):
+    """Moves an image cyclically by ``shift`` pixels up and left (negative: down and right)."""
+    if not export_form:
+        return tf.roll(x, (-shift, -shift), (1, 2))
+    # TFLite has no roll that a GPU knows.
+    height, width = x.shape[1:3]
+    row, column = shift % height, shift % width
+    x = tf.concat([x[:, row:], x[:, :row]], axis=1)
+    return tf.concat([x[:, :, column:], x[:, :, :column]], axis=2)
+
+
+def relative_position_index(window_size):
+    """Row of the bias table for each pair of a window's pixels, ``(pixels, pixels)``.
+
+    The row is ``(dy + w - 1) (2 w - 1) + dx + w - 1`` for the first pixel's position less the
+    second's.
+    """
+    rows, columns = np.divmod(np.arange(window_size**2), window_size)
+    row_distance = rows[:, None] - rows + window_size - 1
+    column_distance = columns[:, None] - columns + window_size - 1
+    return row_distance * (2 * window_size - 1) + column_distance
+
+
+def _wrapped(height, width, shift):
+    """Which pixels of a rolled image came from the other side: ``(1, height, width, 2)``, 0 or 1.
+
+    The last axis tells rows from columns. Pixels of a window may attend to each other only where
+    they agree in both.
+    """
+    rows = tf.cast(tf.range(height) >= height - shift, "float32")
+    columns = tf.cast(tf.range(width) >= width - shift, "float32")
+    shape = (1, height, width)
+    rows = tf.broadcast_to(rows[None, :, None], shape)
+    return tf.stack([rows, tf.broadcast_to(columns[None, None, :], shape)], axis=-1)
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class WindowAttention(keras.layers.Layer):
+    """Multi-head self-attention within windows of ``window_size x window_size`` pixels.
+
+    With q, k, v of one head and window as ``(pixels, d)`` matrices and ``B`` the learned bias of
+    the pixels' relative positions::
+
+        out = softmax(qk_scale * q k^T + B) v
+
+    Source: Wang et al., "Uformer: A General U-Shaped Transformer for Image Restoration", CVPR 2022,
+    equation 1; the modulator is its section 3.3.
+
+    With ``shift_size`` the image is rolled first, so that windows straddle those of the block
+    before; pixels that only meet because the image was rolled are masked. The modulator is a
+    learned value per pixel and channel of a window, added to the input.
+
+    Args:
+        num_heads: Heads; ``channels`` must be a multiple.
+        window_size: Side of a window in pixels; height and width must be multiples.
+        shift_size: Pixels by which windows are shifted, 0 or half a window.
+        qkv_bias: Whether the projections to q, k and v have a bias.
+        qk_scale: Scale of the logits; None is ``d ** -0.5``.
+        modulator: Whether there is a modulator.
+
+    Input and output: ``(batch, height, width, channels)``.
+
+    Raises:
+        ValueError: ``channels`` is not a multiple of ``num_heads``.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        window_size=8,
+        shift_size=0,
+        qkv_bias=True,
+        qk_scale=None,
+        modulator=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.shift_size = shift_size
+        self.qkv_bias = qkv_bias
+        self.qk_scale = qk_scale
+        self.modulator = modulator
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.num_heads:
+            raise ValueError(
+                f"WindowAttention: {channels} channels cannot be divided into "
+                f"num_heads={self.num_heads}; choose a divisor of {channels}."
+            )
+        self.channels = channels
+        self.export_form = is_export_shape(input_shape)
+        normal = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.modulation = None
+        if self.modulator:
+            self.modulation = self.add_weight(
+                name="modulator", shape=(self.window_size**2, channels), initializer=normal
+            )
+        self.bias_table = self.add_weight(
+            name="relative_position_bias_table",
+            shape=((2 * self.window_size - 1) ** 2, self.num_heads),
+            initializer=normal,
+        )
+
+        def projection(filters, name, use_bias):
+            layer = keras.layers.Conv2D(
+                filters, 1, use_bias=use_bias, name=name, dtype=self.dtype_policy
+            )
+            layer.build(input_shape)
+            return layer
+
+        self.to_q = projection(channels, "to_q", self.qkv_bias)
+        self.to_kv = projection(2 * channels, "to_kv", self.qkv_bias)
+        self.project_out = projection(channels, "project_out", True)
+
+    def call(self, x):
+        shape = ops.shape(x)
+        if self.shift_size:
+            x = roll(x, self.shift_size, self.export_form)
+        windows = partition_windows(x, self.window_size)
+        if self.modulation is not None:
+            windows = windows + ops.cast(self.modulation, windows.dtype)
+        q, kv = self.to_q(windows), self.to_kv(windows)
+        if self.export_form:
+            windows = self._by_head(q, kv, shape[1:3])
+        else:
+            windows = self._batched(q, kv, shape[1:3])
+        x = merge_windows(self.project_out(windows), self.window_size, shape)
+        if self.shift_size:
+            x = roll(x, -self.shift_size, self.export_form)
+        return x
+
+    def _scale(self):
+        return self.qk_scale or (self.channels // self.num_heads) ** -0.5
+
+    def _position_bias(self):
+        """``(heads, pixels, pixels)``, float32."""
+        pixels = self.window_size**2
+        index = relative_position_index(self.window_size).ravel()
+        bias = tf.gather(ops.cast(self.bias_table, "float32"), index)
+        return tf.reshape(tf.transpose(bias), (self.num_heads, pixels, pixels))
+
+    def _batched(self, q, kv, size):
+        pixels, head_width = self.window_size**2, self.channels // self.num_heads
+        k, v = split_channels(kv, 2, export_form=False)
+        # (windows, heads, pixels, d). Scaling the small q is cheaper than scaling the logits.
+        q, k, v = (
+            tf.transpose(tf.reshape(x, (-1, pixels, self.num_heads, head_width)), (0, 2, 1, 3))
+            for x in (q * self._scale(), k, v)
+        )
+        logits = tf.cast(tf.matmul(q, k, transpose_b=True), "float32") + self._position_bias()
+        if self.shift_size:
+            wrapped = partition_windows(
+                _wrapped(*size, self.shift_size), self.window_size
+            )  # (1, windows of one image, pixels, 2)
+            differs = tf.reduce_any(wrapped[0, :, :, None] != wrapped[0, :, None], axis=-1)
+            mask = tf.where(differs, MASKED, 0.0)[None, :, None]
+            # (batch, windows of one image, heads, pixels, pixels)
+            by_image = (-1, tf.shape(mask)[1], self.num_heads, pixels, pixels)
+            logits = tf.reshape(tf.reshape(logits, by_image) + mask, tf.shape(logits))
+        attention = tf.cast(tf.nn.softmax(logits), self.compute_dtype)
+        out = tf.transpose(tf.matmul(attention, v), (0, 2, 1, 3))
+        return tf.reshape(out, (1, -1, pixels, self.channels))
+
+    def _by_head(self, q, kv, size):
+        pixels = self.window_size**2
+        queries = split_channels(q, self.num_heads, export_form=True)
+        keys_values = split_channels(kv, 2 * self.num_heads, export_form=True)
+        biases = self._position_bias()
+        heads = []
+        for head, query in enumerate(queries):
+            key, value = keys_values[head], keys_values[head + self.num_heads]
+            # The scale stands between the transpose and the matmul, or the converter would fuse
+            # them into an adj flag, which the classic GPU delegate ignores.
+            key = tf.transpose(key, (0, 1, 3, 2)) * self._scale()  # (1, windows, d, pixels)
+            if self.shift_size:
+                # The mask is a product of narrow matrices: four more channels of q and k. As a
+                # constant of the logits' size it would make the file several times larger.
+                mask_query, mask_key = self._mask_factors(*size)
+                query = tf.concat([query, mask_query], axis=3)
+                key = tf.concat([key, mask_key], axis=2)
+            bias = tf.reshape(biases[head : head + 1], (1, 1, pixels, pixels))
+            attention = tf.nn.softmax(tf.matmul(query, key) + bias)
+            heads.append(tf.matmul(attention, value))
+        return heads[0] if len(heads) == 1 else tf.concat(heads, axis=-1)
+
+    def _mask_factors(self, height, width):
+        """``u (1, windows, pixels, 4)`` and ``w (1, windows, 4, pixels)``: the mask is ``u w``.
+
+        With ``r`` whether a pixel was wrapped, ``r (1 - r') + (1 - r) r'`` is whether two differ.
+        It is exactly zero for the others, so that float16 logits lose nothing.
+        """
+        wrapped = partition_windows(_wrapped(height, width, self.shift_size), self.window_size)
+        wrapped = tf.cast(wrapped, self.compute_dtype)
+        query = tf.concat([wrapped, 1 - wrapped], axis=-1)
+        key = tf.concat([1 - wrapped, wrapped], axis=-1) * MASKED
+        return query, tf.transpose(key, (0, 1, 3, 2))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "window_size": self.window_size,
+            "shift_size": self.shift_size,
+            "qkv_bias": self.qkv_bias,
+            "qk_scale": self.qk_scale,
+            "modulator": self.modulator,
+        }
