@@ -1,0 +1,132 @@
+"""Real image tiles, degraded as in the task: to calibrate int8 and to verify every scheme."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CALIBRATION_TILES = 32
+VERIFICATION_TILES = 8
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of one task.
+
+    Attributes:
+        calibration: float32 ``(32, tile, tile, 3)``, degraded.
+        degraded: float32 ``(8, tile, tile, 3)``: those that verify.
+        clean: Their targets, float32, 0..1.
+        source: Where the images come from.
+    """
+
+    calibration: np.ndarray
+    degraded: np.ndarray
+    clean: np.ndarray
+    source: str
+
+
+def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
+    """Cuts tiles for calibration and verification.
+
+    Images are cut on a grid whose tiles overlap by half or less; which of the tiles are taken is
+    drawn with ``seed``. Those that verify take no part in calibration unless there are fewer than
+    40 in all.
+
+    Args:
+        tile: Height and width in pixels.
+        folder: Clean photographs (``denoise``), or pairs in ``input/`` and ``target/``; None for
+            the embedded photographs, where the ones that verify are never trained on.
+        task: ``denoise``, ``derain`` or ``deblur``.
+        sigma: Noise added to clean photographs, in 8-bit units: ``25`` or ``"0-50"``.
+        seed: Of the choice of tiles and of the noise.
+
+    Returns:
+        A :class:`Tiles`.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: Too few tiles, an image of one colour, an image that cannot be decoded, pairs
+            that do not match, or no folder for a task that needs pairs.
+    """
+    from keras_skd.data import GaussianNoise, find_groups
+
+    noise = GaussianNoise.parse(sigma)
+    generator = np.random.default_rng(seed)
+    if folder is None:
+        if task != "denoise":
+            raise ValueError(
+                "the embedded photographs are clean ones, for denoise only; give a calibration "
+                f"folder with input/ and target/ of {task}."
+            )
+        calibration, verification = _embedded(tile)
+        source = "embedded photographs"
+    else:
+        groups = [_read(group) for group in find_groups(folder, task)]
+        tiles = _cut(groups, tile)
+        if len(tiles) < CALIBRATION_TILES:
+            raise ValueError(
+                f"{folder}: {len(groups)} images give {len(tiles)} tiles of {tile}x{tile}; "
+                f"calibration needs at least {CALIBRATION_TILES}. Add images or choose a smaller "
+                "tile."
+            )
+        generator.shuffle(tiles)
+        verification = tiles[:VERIFICATION_TILES]
+        held_out = len(tiles) >= CALIBRATION_TILES + VERIFICATION_TILES
+        calibration = tiles[VERIFICATION_TILES:] if held_out else tiles
+        source = str(folder)
+    generator.shuffle(calibration)
+    generator.shuffle(verification)
+    calibration, _ = _degrade(calibration[:CALIBRATION_TILES], noise, (seed, 1))
+    degraded, clean = _degrade(verification[:VERIFICATION_TILES], noise, (seed, 2))
+    return Tiles(calibration, degraded, clean, source)
+
+
+def _embedded(tile):
+    from keras_skd.data import training_photos, validation_photos
+
+    # Dead leaves of the tile's size, so that a tile larger than the photographs has enough too.
+    training = training_photos(dead_leaves=CALIBRATION_TILES, size=max(256, tile))
+    calibration = _cut([(photo,) for photo in training.values()], tile)
+    verification = _cut([(photo,) for photo in validation_photos().values()], tile)
+    if len(verification) < VERIFICATION_TILES:
+        verification += calibration[-VERIFICATION_TILES:]
+    return calibration, verification
+
+
+def _read(group):
+    from keras_skd.data import read_image
+
+    images = tuple(read_image(path) for path in group)
+    for path, image in zip(group, images, strict=True):
+        if image.min() == image.max():
+            raise ValueError(
+                f"{path}: an image of a single colour says nothing about activations; remove it."
+            )
+        if image.shape != images[0].shape:
+            raise ValueError(f"{path} and {group[0]} are a pair but differ in size.")
+    return images
+
+
+def _cut(groups, tile):
+    """All tiles on the grid: a list of groups, each ``(clean,)`` or ``(input, target)``."""
+    tiles = []
+    for group in groups:
+        rows, columns = (
+            np.linspace(0, size - tile, -(-2 * size // tile) - 1).round().astype(int)
+            if size >= tile
+            else ()
+            for size in group[0].shape[:2]
+        )
+        tiles += [
+            tuple(image[top : top + tile, left : left + tile] for image in group)
+            for top in rows
+            for left in columns
+        ]
+    return tiles
+
+
+def _degrade(tiles, noise, seed):
+    images = [np.stack(side) / np.float32(255) for side in zip(*tiles, strict=True)]
+    if len(images) == 2:
+        return images[0], images[1]
+    return noise(images[0], np.asarray(seed)).numpy(), images[0]

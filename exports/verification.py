@@ -1,0 +1,42 @@
+"""How close a ``.tflite`` file is to the Keras student."""
+
+import numpy as np
+
+
+def residual_psnr(restored, reference, image):
+    """PSNR of the residual ``restored - image``, whose peak is the reference residual's own.
+
+    ``20 log10(max |reference - image| / rms(restored - reference))``. A restorer's output is
+    nearly its input, so the PSNR of the image says little: a model that returns its input scores 20
+    dB there and 0..15 dB here.
+
+    Args:
+        restored: ``(..., height, width, channels)``, range 0..1.
+        reference: The same from the model taken as right.
+        image: The input.
+
+    Returns:
+        dB; infinite where both are equal, minus infinite where ``restored`` is not finite.
+    """
+    restored, reference, image = (np.asarray(x, np.float64) for x in (restored, reference, image))
+    if not np.isfinite(restored).all():
+        return -np.inf
+    error = np.sqrt(np.mean((restored - reference) ** 2))
+    if error == 0:
+        return np.inf
+    return float(20 * np.log10(max(np.abs(reference - image).max(), 1e-12) / error))
+
+
+def task_psnr(restored, clean):
+    """Mean PSNR to the clean tiles in dB, on 8 bits as the papers measure it."""
+    from keras_skd.metrics import psnr
+
+    return float(np.mean([psnr(*pair) for pair in zip(restored, clean, strict=True)]))
+
+
+def run_keras(model, images):
+    """Restores images one by one with a Keras model of batch 1; float32, the images' shape."""
+    import tensorflow as tf
+
+    run = tf.function(lambda image: model(image, training=False))
+    return np.concatenate([run(image[None]).numpy() for image in images])
