@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -73,7 +72,7 @@ def convert(
         from exports.calibration import load_tiles
         from exports.report import ConversionReport, versions
         from exports.verification import run_keras, task_psnr
-        from keras_skd.command import make_output_folder, replaced
+        from keras_skd.command import output_folder, replaced
         from keras_skd.models import load_model, with_image_size
 
         tiles = load_tiles(tile, calibration, task, sigma)
@@ -83,75 +82,64 @@ def convert(
             f"{student}: takes images of {model.input_shape[-1]} channels; export and its "
             "calibration are for RGB students."
         )
-    # Every scheme's file, and what the quantizer holds on disk meanwhile.
-    output = make_output_folder(output, needed_bytes=4 * 4 * model.count_params())
-
-    progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
-    with quiet():
-        reference = run_keras(model, tiles.degraded)
-    results = {}
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=output) as folder:
+    with output_folder(output, needed_bytes=4 * 4 * model.count_params()) as folder:
+        progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
+        with quiet():
+            reference = run_keras(model, tiles.degraded)
+        results = {}
         for name in schemes:
             progress(f"{name}: {SCHEMES[name].description}")
-            final = output / f"{Path(student).stem}_{name}.tflite"
-            temporary = Path(folder) / final.name
-            temporary.write_bytes(SCHEMES[name].build(model, tiles.calibration))
-            results[name] = _verify(name, temporary, final, tiles, reference, keep_failed)
-            if results[name].file is None:
-                final.unlink(missing_ok=True)
-            else:
-                temporary.replace(final)
-    report = ConversionReport(
-        student=str(student),
-        student_sha256=_digest(student, model),
-        task=task,
-        tile=tile,
-        tiles=tiles.source,
-        keras_task_psnr=task_psnr(reference, tiles.clean),
-        results=results,
-        versions=versions(),
-    )
-    with replaced(output / "report.json") as path:
-        path.write_text(report.as_json())
+            file = folder / f"{Path(student).stem}_{name}.tflite"
+            content = SCHEMES[name].build(model, tiles.calibration)
+            results[name] = _write_verified(file, name, content, tiles, reference, keep_failed)
+        report = ConversionReport(
+            student=str(student),
+            student_sha256=_digest(student, model),
+            task=task,
+            tile=tile,
+            tiles=tiles.source,
+            keras_task_psnr=task_psnr(reference, tiles.clean),
+            results=results,
+            versions=versions(),
+        )
+        with replaced(folder / "report.json") as path:
+            path.write_text(report.as_json())
     return report
 
 
-def _verify(name, path, final, tiles, reference, keep_failed):
-    """Measures the file at ``path``, which will be ``final``."""
-    import numpy as np
-
+def _write_verified(file, name, content, tiles, reference, keep_failed):
+    """Writes a scheme's bytes and measures them; ``file`` exists only if they pass."""
     from exports.report import SchemeResult
-    from exports.runner import TFLiteRunner
-    from exports.verification import residual_psnr, task_psnr
+    from exports.verification import verify_on_cpu
 
     scheme = SCHEMES[name]
-    runner = TFLiteRunner(path)
-    restored = np.stack([runner(image) for image in tiles.degraded])
-    residual = residual_psnr(restored, reference, tiles.degraded)
-    score = task_psnr(restored, tiles.clean)
-    change = score - task_psnr(reference, tiles.clean)
-    failures = []
-    if residual < scheme.least_residual_psnr:
-        failures.append(
-            f"{name}: the residual is {residual:.1f} dB from Keras; at least "
-            f"{scheme.least_residual_psnr:g} dB are needed."
-        )
-    if not abs(change) <= scheme.greatest_task_change:
-        failures.append(
-            f"{name}: PSNR to the clean tiles changes by {change:+.3f} dB; at most "
-            f"{scheme.greatest_task_change:g} dB are allowed."
-        )
-    content = path.read_bytes()
+    file.unlink(missing_ok=True)
+    part = file.with_name(f".part-{os.getpid()}-{file.name}")
+    try:
+        part.write_bytes(content)
+        cpu = verify_on_cpu(part, reference, tiles)
+        failures = []
+        if cpu["residual_psnr"] < scheme.least_residual_psnr:
+            failures.append(
+                f"{name}: the residual is {cpu['residual_psnr']:.1f} dB from Keras; at least "
+                f"{scheme.least_residual_psnr:g} dB are needed."
+            )
+        if not abs(cpu["task_psnr_change"]) <= scheme.greatest_task_change:
+            failures.append(
+                f"{name}: PSNR to the clean tiles changes by {cpu['task_psnr_change']:+.3f} dB; at "
+                f"most {scheme.greatest_task_change:g} dB are allowed."
+            )
+        kept = keep_failed or not failures
+        if kept:
+            part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
     return SchemeResult(
         scheme=name,
-        file=str(final) if keep_failed or not failures else None,
+        file=str(file) if kept else None,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        residual_psnr=residual,
-        task_psnr=score,
-        task_psnr_change=change,
-        latency_ms=runner.latency_ms(tiles.degraded[0]),
-        threads=runner.threads,
+        **cpu,
         failures=failures,
     )
 

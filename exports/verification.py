@@ -40,3 +40,29 @@ def run_keras(model, images):
 
     run = tf.function(lambda image: model(image, training=False))
     return np.concatenate([run(image[None]).numpy() for image in images])
+
+
+def verify_on_cpu(path, reference, tiles):
+    """Measures a ``.tflite`` file on LiteRT's CPU kernels.
+
+    Args:
+        path: The file.
+        reference: The Keras student's output for ``tiles.degraded``.
+        tiles: See :class:`exports.calibration.Tiles`.
+
+    Returns:
+        A dict of ``residual_psnr`` against Keras, ``task_psnr`` to the clean tiles and
+        ``task_psnr_change`` to that of Keras (dB), ``latency_ms`` of one tile and its ``threads``.
+    """
+    from exports.runner import TFLiteRunner
+
+    runner = TFLiteRunner(path)
+    restored = np.stack([runner(image) for image in tiles.degraded])
+    score = task_psnr(restored, tiles.clean)
+    return {
+        "residual_psnr": residual_psnr(restored, reference, tiles.degraded),
+        "task_psnr": score,
+        "task_psnr_change": score - task_psnr(reference, tiles.clean),
+        "latency_ms": runner.latency_ms(tiles.degraded[0]),
+        "threads": runner.threads,
+    }
