@@ -42,7 +42,8 @@ class Profile:
         stages: In order of computation.
         parameters: Weights of the model.
         peak_activation_bytes: The most float32 activation memory in use at once. An estimate: each
-            tensor is freed after its last use, and element-wise operations work in place.
+            tensor is freed after its last use, element-wise operations work in place, and the heads
+            of window attention follow one another, as in the exported graph.
     """
 
     model: str
@@ -175,11 +176,19 @@ def _macs(layer, input_pixels, output_pixels):
     from keras_skd import layers
 
     at_input_resolution = (layers.Downsample, layers.Upsample, keras.layers.Conv2DTranspose)
-    no_macs = (layers.ChannelNormalization, layers.TransformerBlock, layers.GatedFeedForward)
+    no_macs = (
+        layers.ChannelNormalization,
+        layers.GatedFeedForward,
+        layers.LocallyEnhancedFeedForward,
+        layers.TransformerBlock,
+        layers.WindowTransformerBlock,
+    )
     convolution = attention = 0
     for part in _leaves(layer):
         if isinstance(part, layers.TransposedAttention):
             attention += 2 * output_pixels * part.channels**2 // part.num_heads
+        elif isinstance(part, layers.WindowAttention):
+            attention += 2 * output_pixels * part.channels * part.window_size**2
         elif isinstance(part, at_input_resolution):
             convolution += input_pixels * _values(part.kernel)
         elif isinstance(part, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
@@ -223,10 +232,14 @@ def _working_channels(layer):
     """Values per pixel that a block holds inside, beside its input and output."""
     from keras_skd import layers
 
-    if not isinstance(layer, layers.TransformerBlock):
-        return 0
     # A depthwise convolution reads one tensor and writes another.
-    return 2 * max(3 * layer.attention.channels, 2 * layer.feed_forward.hidden)
+    if isinstance(layer, layers.TransformerBlock):
+        return 2 * max(3 * layer.attention.channels, 2 * layer.feed_forward.hidden)
+    if isinstance(layer, layers.WindowTransformerBlock):
+        # q, k, v and the output, and the logits and weights of one head.
+        attention = 4 * layer.attention.channels + 2 * layer.attention.window_size**2
+        return max(attention, 2 * layer.feed_forward.hidden)
+    return 0
 
 
 def image_size(text):

@@ -170,8 +170,9 @@ class WindowAttention(keras.layers.Layer):
         """``(heads, pixels, pixels)``, float32."""
         pixels = self.window_size**2
         index = relative_position_index(self.window_size).ravel()
-        bias = tf.gather(ops.cast(self.bias_table, "float32"), index)
-        return tf.reshape(tf.transpose(bias), (self.num_heads, pixels, pixels))
+        # Gathered along the second axis, because the gradient along the first is sparse.
+        bias = tf.gather(tf.transpose(ops.cast(self.bias_table, "float32")), index, axis=1)
+        return tf.reshape(bias, (self.num_heads, pixels, pixels))
 
     def _batched(self, q, kv, size):
         pixels, head_width = self.window_size**2, self.channels // self.num_heads
@@ -196,16 +197,18 @@ class WindowAttention(keras.layers.Layer):
         return tf.reshape(out, (1, -1, pixels, self.channels))
 
     def _by_head(self, q, kv, size):
-        pixels = self.window_size**2
-        queries = split_channels(q, self.num_heads, export_form=True)
-        keys_values = split_channels(kv, 2 * self.num_heads, export_form=True)
+        pixels, head_width = self.window_size**2, self.channels // self.num_heads
+        queries = split_channels(q * self._scale(), self.num_heads, export_form=True)
+        values = split_channels(kv, 2 * self.num_heads, export_form=True)[self.num_heads :]
+        # A slice stands between the transpose and the matmul, or the converter would fuse them into
+        # an adj flag, which the classic GPU delegate ignores. It moves a multiplication aside, and
+        # it drops a slice of everything: hence v is transposed in vain where there is one head.
+        keys = kv if self.num_heads == 1 else kv[..., : self.channels]
+        keys = tf.transpose(keys, (0, 1, 3, 2))  # (1, windows, channels, pixels)
         biases = self._position_bias()
         heads = []
-        for head, query in enumerate(queries):
-            key, value = keys_values[head], keys_values[head + self.num_heads]
-            # The scale stands between the transpose and the matmul, or the converter would fuse
-            # them into an adj flag, which the classic GPU delegate ignores.
-            key = tf.transpose(key, (0, 1, 3, 2)) * self._scale()  # (1, windows, d, pixels)
+        for head, (query, value) in enumerate(zip(queries, values, strict=True)):
+            key = keys[:, :, head * head_width : (head + 1) * head_width]
             if self.shift_size:
                 # The mask is a product of narrow matrices: four more channels of q and k. As a
                 # constant of the logits' size it would make the file several times larger.
