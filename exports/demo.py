@@ -52,39 +52,74 @@ def validation_tiles():
     return tiles
 
 
-def measure(restore, tiles, runs=5):
-    """Restores every tile and times one of them.
-
-    Args:
-        restore: A function of one ``(TILE, TILE, 3)`` image.
-        tiles: See :func:`validation_tiles`.
-        runs: Timed runs.
-
-    Returns:
-        The restored images; and a dict of ``psnr`` (dB), ``ssim``, ``latency_ms`` (median).
-    """
-    from keras_skd.metrics import psnr, ssim
-
-    restored = [restore(noisy) for _, noisy, _ in tiles]
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        restore(tiles[0][1])
-        times.append(time.perf_counter() - start)
-    pairs = [(image, clean) for image, (_, _, clean) in zip(restored, tiles, strict=True)]
-    return restored, {
-        "psnr": statistics.mean(psnr(*pair) for pair in pairs),
-        "ssim": statistics.mean(ssim(*pair) for pair in pairs),
-        "latency_ms": 1000 * statistics.median(times),
-    }
-
-
-def keras_runner(model):
-    """A function of one image that runs a Keras model as a graph of fixed size."""
+def keras_restorer(model):
+    """A Keras model as a function of one ``(TILE, TILE, 3)`` image."""
     import tensorflow as tf
 
     run = tf.function(lambda image: model(image, training=False))
     return lambda image: run(image[None])[0].numpy()
+
+
+def measure(tiles, student_file, teacher, conversion):
+    """Runs every model on the validation tiles.
+
+    Args:
+        tiles: See :func:`validation_tiles`.
+        student_file: The trained student.
+        teacher: Preset name or file of the teacher.
+        conversion: The :class:`exports.report.ConversionReport` of the student.
+
+    Returns:
+        The rows of the report, dicts of ``name``, ``psnr`` (dB), ``ssim``, ``parameters``,
+        ``macs``, ``bytes``, ``latency_ms``; and the restored images by the name of the model.
+    """
+    from exports.runner import TFLiteRunner
+    from keras_skd.models import PRESETS, load_model
+    from keras_skd.models.presets import WEIGHTS_FOLDER
+    from keras_skd.profile import profile
+
+    size = (TILE, TILE)
+    keras_models = {"student": load_model(student_file), "teacher": load_model(teacher)}
+    files = {"student": Path(student_file), "teacher": WEIGHTS_FOLDER / PRESETS[teacher].weights}
+    rows = [_row("noisy input", tiles, [noisy for _, noisy, _ in tiles])]
+    images = {}
+    for name, model in keras_models.items():
+        costs = profile(model, size)
+        counts = {"parameters": costs.parameters, "macs": costs.total_macs}
+        restore = keras_restorer(model)
+        images[name] = [restore(noisy) for _, noisy, _ in tiles]
+        latency = _median_ms(lambda restore=restore: restore(tiles[0][1]))
+        row = _row(name, tiles, images[name], bytes=files[name].stat().st_size, latency_ms=latency)
+        rows.append({**row, **counts})
+    student_counts = {name: rows[1][name] for name in ("parameters", "macs")}
+    for scheme, result in conversion.results.items():
+        runner = TFLiteRunner(result.file)
+        images[scheme] = [runner(noisy) for _, noisy, _ in tiles]
+        latency = runner.latency_ms(tiles[0][1])
+        row = _row(scheme, tiles, images[scheme], bytes=result.bytes, latency_ms=latency)
+        rows.append({**row, **student_counts})
+    return rows, images
+
+
+def _row(name, tiles, images, **more):
+    from keras_skd.metrics import psnr, ssim
+
+    pairs = [(image, clean) for image, (_, _, clean) in zip(images, tiles, strict=True)]
+    scores = {
+        "psnr": statistics.mean(psnr(*pair) for pair in pairs),
+        "ssim": statistics.mean(ssim(*pair) for pair in pairs),
+    }
+    costs = dict.fromkeys(("parameters", "macs", "bytes", "latency_ms"))
+    return {"name": name, **scores, **costs, **more}
+
+
+def _median_ms(call, runs=5):
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
 
 
 def before_after(path, tiles, columns):
@@ -165,32 +200,52 @@ def failed_checks(rows):
     for scheme, bound in GREATEST_LOSS.items():
         difference = abs(scores[scheme] - scores["student"])
         if difference > bound:
-            failures.append(f"{scheme} is {difference:.3f} dB from the student, more than {bound:g}")
+            failures.append(
+                f"{scheme} is {difference:.3f} dB from the student, more than {bound:g}"
+            )
     return failures
 
 
 def main(arguments=None):
     """Runs the demo; returns the exit code."""
-    from keras_skd.command import FAILED_CHECK, input_errors, replaced
-    from keras_skd.train import Training, TrainingConfig
+    from keras_skd.command import resumable
+    from keras_skd.quiet import import_tensorflow
 
+    import_tensorflow()
     options = argparse.ArgumentParser(
         prog="make demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     options.add_argument("--run", default="runs/demo", help="folder of the results")
     options.add_argument("--steps", type=int, default=600, help="training steps")
-    options = options.parse_args(arguments)
+    with resumable():
+        return run_demo(**vars(options.parse_args(arguments)))
+
+
+def run_demo(run, steps):
+    """Distils, exports, measures and reports.
+
+    Args:
+        run: Folder of the results; an interrupted demo in it is resumed.
+        steps: Training steps.
+
+    Returns:
+        The exit code.
+    """
+    from exports.convert import convert
+    from keras_skd.command import FAILED_CHECK, input_errors, replaced
+    from keras_skd.train import Training, TrainingConfig
+
     started = time.monotonic()
 
-    print(f"1/3  distilling {STUDENT} from {TEACHER}, {options.steps} steps", flush=True)
+    print(f"1/3  distilling {STUDENT} from {TEACHER}, {steps} steps", flush=True)
     with input_errors("demo"):
         training = Training(
             TrainingConfig(
-                run=options.run,
+                run=run,
                 student=STUDENT,
                 teacher=TEACHER,
                 sigma=f"{SIGMA:g}",
-                steps=options.steps,
+                steps=steps,
                 steps_per_epoch=100,
                 learning_rate=2e-3,
                 warmup_steps=50,
@@ -199,23 +254,39 @@ def main(arguments=None):
     student_file = training.fit()
 
     print(f"2/3  exporting {', '.join(SCHEMES)} at {TILE}x{TILE}", flush=True)
-    folder = Path(options.run)
-    rows, images, conversion = report_rows(student_file, folder)
+    folder = Path(run)
+    conversion = convert(
+        student_file, output=folder, schemes=SCHEMES, tile=TILE, sigma=f"{SIGMA:g}"
+    )
+    if conversion.failures:
+        for failure in conversion.failures:
+            print(f"demo: failed check: {failure}", file=sys.stderr)
+        return FAILED_CHECK
 
-    print("3/3  report\n", flush=True)
+    print("3/3  running every model on the validation photographs\n", flush=True)
     tiles = validation_tiles()
-    before_after(folder / "before_after.png", tiles, images)
+    rows, images = measure(tiles, student_file, TEACHER, conversion)
+    before_after(
+        folder / "before_after.png",
+        tiles,
+        {
+            "input": [noisy for _, noisy, _ in tiles],
+            "student": images["student"],
+            "teacher": images["teacher"],
+            "ground truth": [clean for _, _, clean in tiles],
+        },
+    )
     failures = failed_checks(rows)
     report = {
         "task": "denoise",
         "sigma": SIGMA,
+        "tiles": [name for name, _, _ in tiles],
         "tile": TILE,
-        "images": [name for name, _, _ in tiles],
         "convention": "RGB, 8 bits",
+        "machine": {"architecture": platform.machine(), "cpus": os.cpu_count()},
         "rows": rows,
         "failed_checks": failures,
-        "conversion": conversion,
-        "machine": {"processor": platform.processor() or platform.machine(), "cpus": os.cpu_count()},
+        "conversion": conversion.as_dict(),
     }
     with replaced(folder / "report.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n")

@@ -4,11 +4,12 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 INPUT_ERROR = 2
 FAILED_CHECK = 1
+INTERRUPTED = 130
 
 
 @contextmanager
@@ -28,47 +29,55 @@ def input_errors(command):
         raise SystemExit(INPUT_ERROR) from None
 
 
-def make_output_folder(folder, needed_bytes=0):
+@contextmanager
+def resumable():
+    """Ends the command on Ctrl-C with one line that says how to go on, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on after the last epoch.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def output_folder(folder, needed_bytes=0):
     """Makes a folder for results and proves that it can be written.
+
+    Where the block fails, the folders that were made for it are removed again, unless something
+    was written to them.
 
     Args:
         folder: The folder; its parents are made too.
         needed_bytes: Space that must be free on its disk.
 
-    Returns:
+    Yields:
         The folder as a :class:`pathlib.Path`.
 
     Raises:
-        OSError: It cannot be made or written, or the disk is too full.
+        OSError: It cannot be made or written, or its disk is too full.
     """
     folder = Path(folder)
-    first_missing = next((p for p in reversed([folder, *folder.parents]) if not p.exists()), None)
+    missing = [path for path in [folder, *folder.parents] if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OSError(f"{folder}: cannot be written ({reason}); choose another.") from None
         free = shutil.disk_usage(folder).free
         if free < needed_bytes:
             raise OSError(
                 f"{folder}: {needed_bytes / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are "
                 "free; choose another disk."
             )
-    except OSError as error:
-        _remove_empty(folder, first_missing)
-        if error.strerror:
-            reason = error.strerror.lower()
-            raise OSError(f"{folder}: cannot be written ({reason}); choose another.") from None
+        yield folder
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
         raise
-    return folder
-
-
-def _remove_empty(folder, first_made):
-    """Removes the folders that were made in vain."""
-    while first_made is not None and folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
-        if folder == first_made:
-            break
-        folder = folder.parent
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from keras_skd.train import TASKS
@@ -83,21 +84,24 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import input_errors, make_output_folder, replaced
+    from keras_skd.command import input_errors, output_folder, replaced
+    from keras_skd.quiet import import_tensorflow
+
+    options = parser().parse_args(arguments)
+    import_tensorflow()
     from keras_skd.data import GaussianNoise, find_groups
     from keras_skd.models import load_model
 
-    options = parser().parse_args(arguments)
     with input_errors("keras_skd.evaluate"):
         GaussianNoise(options.sigma, options.sigma)
         groups = find_groups(options.data, options.task)
         model = load_model(options.model)
-        folder = None if options.output is None else make_output_folder(options.output)
 
         def show(row):
             print(f"{row['image']:<32} {row['psnr']:7.3f} dB  {row['ssim']:.4f}", flush=True)
 
-        rows = evaluate(model, groups, options.task, options.sigma, options.seed, show)
+        with output_folder(options.output) if options.output else nullcontext() as folder:
+            rows = evaluate(model, groups, options.task, options.sigma, options.seed, show)
     means = {name: sum(r[name] for r in rows) / len(rows) for name in rows[0] if name != "image"}
     summary = {
         "model": options.model,

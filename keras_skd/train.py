@@ -104,10 +104,10 @@ class Training:
     def __init__(self, config):
         import keras
 
-        from keras_skd.command import make_output_folder
+        from keras_skd.command import output_folder
         from keras_skd.data import GaussianNoise
         from keras_skd.distillation import Distiller
-        from keras_skd.models import load_model
+        from keras_skd.models import load_model, with_image_size
 
         self.config = config
         self.folder = Path(config.run)
@@ -122,6 +122,7 @@ class Training:
         keras.config.set_dtype_policy(config.precision)
         try:
             student = load_model(config.student)
+            with_image_size(student, None)  # refuses a class that cannot be exported, now
             teacher = None
             if config.method != "none":
                 if config.teacher is None:
@@ -132,8 +133,8 @@ class Training:
             keras.config.set_dtype_policy("float32")
         self._compile()
         state_bytes = 4 * sum(math.prod(v.shape) for v in self._state_variables().values())
-        make_output_folder(config.run, needed_bytes=4 * state_bytes + 2**24)
-        self._read_images(training, validation)
+        with output_folder(config.run, needed_bytes=4 * state_bytes + 2**24):
+            self._read_images(training, validation)
 
     @property
     def student(self):
@@ -252,10 +253,9 @@ class Training:
         optimizer.build(self.distiller.trainable_variables)
 
     def _state_variables(self):
+        # By position: Keras numbers the names of layers by how many the process made before.
         variables = [*self.distiller.variables, *self.distiller.optimizer.variables]
-        return {
-            f"{index:04d}/{variable.path}": variable for index, variable in enumerate(variables)
-        }
+        return {f"{index:04d}": variable for index, variable in enumerate(variables)}
 
     def _end_of_epoch(self, epoch, logs):
         import numpy as np
@@ -309,7 +309,8 @@ class Training:
             return 0
         with np.load(path) as saved:
             variables = self._state_variables()
-            if set(saved.files) != {"epoch", *variables}:
+            shapes = {name: saved[name].shape for name in saved.files if name != "epoch"}
+            if shapes != {name: tuple(variable.shape) for name, variable in variables.items()}:
                 raise ValueError(f"{path}: not a checkpoint of this run; remove it to start anew.")
             for name, variable in variables.items():
                 variable.assign(saved[name])
@@ -369,12 +370,15 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import input_errors
+    from keras_skd.command import input_errors, resumable
+    from keras_skd.quiet import import_tensorflow
 
+    import_tensorflow()
     options = parser().parse_args(arguments)
-    with input_errors("keras_skd.train"):
-        training = Training(TrainingConfig(**vars(options)))
-    print(training.fit())
+    with resumable():
+        with input_errors("keras_skd.train"):
+            training = Training(TrainingConfig(**vars(options)))
+        print(training.fit())
     return 0
 
 

@@ -103,12 +103,16 @@ class TransposedAttention(keras.layers.Layer):
         blocks = pixels // block
         qkv = ops.reshape(qkv, (1, blocks, block, 3 * self.channels))
         parts = split_channels(qkv, 3 * self.num_heads, export_form=True)
+        # One transpose of q and k, then slices of k. A slice has to stand between a transpose and a
+        # matmul: the converter fuses the two, past any elementwise operation, into an adj flag,
+        # which the classic GPU delegate ignores. Transposing q too makes it a slice for one head.
+        transposed = ops.transpose(qkv[..., : 2 * self.channels], (0, 1, 3, 2))
+        head_width = self.channels // self.num_heads
         heads = []
         for head in range(self.num_heads):
-            q, k, v = parts[head :: self.num_heads]
-            # The scale stands between the transpose and the matmul, or the converter would fuse
-            # them into an adj flag, which the classic GPU delegate ignores.
-            k_transposed = ops.transpose(k, (0, 1, 3, 2)) * self._PRESCALE  # (1, blocks, d, n)
+            q, _, v = parts[head :: self.num_heads]
+            first_row = self.channels + head * head_width
+            k_transposed = transposed[:, :, first_row : first_row + head_width] * self._PRESCALE
             q = q * self._PRESCALE
             gram = ops.mean(ops.matmul(k_transposed, q), axis=1, keepdims=True)  # rows: k
             k_squares = ops.mean(

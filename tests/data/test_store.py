@@ -71,7 +71,7 @@ def test_clean_photos_serve_denoising_only(tmp_path):
 def test_image_without_partner_is_named(tmp_path):
     save(tmp_path / "input", ["a.png", "alone.png"])
     save(tmp_path / "target", ["a.png"])
-    with pytest.raises(ValueError, match="1 images have no partner.*alone"):
+    with pytest.raises(ValueError, match=r"1 images have no partner.*alone"):
         find_groups(tmp_path, "denoise")
 
 

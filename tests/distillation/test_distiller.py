@@ -120,12 +120,12 @@ def test_mixed_precision_stays_finite(batch, policy):
 
 def test_errors_name_what_is_wrong():
     student, teacher = restormer(8), restormer(16)
-    with pytest.raises(ValueError, match="method must be one of .*skd.*; got 'magic'"):
+    with pytest.raises(ValueError, match=r"method must be one of .*skd.*; got 'magic'"):
         Distiller(student, teacher, "magic")
     with pytest.raises(ValueError, match="needs a teacher"):
         Distiller(student, None, "skd")
-    with pytest.raises(ValueError, match="the student .* has no stage 'level9'; it has"):
+    with pytest.raises(ValueError, match=r"the student .* has no stage 'level9'; it has"):
         Distiller(student, teacher, config=SKDConfig(stages=("level9",)))
+    teacher.taps["latent"] = teacher.taps["decoder_level3"]
     with pytest.raises(ValueError, match=r"student's is at 1/8 .* teacher's at 1/4"):
-        teacher.taps["latent"] = teacher.taps["decoder_level3"]
         Distiller(student, teacher)

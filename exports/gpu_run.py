@@ -1,0 +1,204 @@
+"""Runs a ``.tflite`` file on LiteRT's GPU accelerator and proves that its numbers are right.
+
+The accelerator (ML Drift, that of the phones) speaks Vulkan, so it runs on a computer too: on its
+GPU, or on a driver in software. Every run is a process of its own, because a driver may crash and
+does so beside TensorFlow.
+
+``python -m exports.gpu_run MODEL INPUT OUTPUT PRECISION`` is that process: it maps images
+``(n, height, width, channels)`` of one ``.npy`` file to those of another.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# LiteRT's number for a tensor buffer in GPU memory. A model that fell back takes host memory (1).
+_GPU_BUFFER = 26
+
+_ICD_FOLDERS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
+_SWIFTSHADER = (
+    "/usr/lib/chromium/vk_swiftshader_icd.json",
+    "/usr/lib/chromium-browser/vk_swiftshader_icd.json",
+    "/opt/google/chrome/vk_swiftshader_icd.json",
+)
+
+# Least PSNR of the residual against the CPU, in dB of its own peak. float16 has 11 bits, of which
+# a network of some hundred operations leaves 7 to 8.
+LEAST_RESIDUAL_PSNR = {"float32": 80.0, "float16": 40.0}
+
+HOW_TO_INSTALL = (
+    "install a Vulkan driver; one in software, on Debian: apt-get install libvulkan1 "
+    "chromium-common"
+)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A Vulkan driver.
+
+    Attributes:
+        name: ``SwiftShader``, ``lavapipe`` or ``GPU``.
+        files: The driver's manifests, as ``VK_DRIVER_FILES`` takes them.
+        precisions: Arithmetic to verify: ``float32``, ``float16``.
+    """
+
+    name: str
+    files: str
+    precisions: tuple
+
+
+def find_drivers():
+    """The Vulkan drivers of this machine.
+
+    ``VK_DRIVER_FILES`` of the environment, if set, is the only one. The drivers of hardware count
+    only where a GPU's device file exists: Mesa installs them everywhere.
+
+    Returns:
+        A list of :class:`Driver`, which may be empty.
+    """
+    chosen = os.environ.get("VK_DRIVER_FILES") or os.environ.get("VK_ICD_FILENAMES")
+    if chosen:
+        return [_software_driver(chosen) or Driver("GPU", chosen, ("float32", "float16"))]
+    manifests = [path for folder in _ICD_FOLDERS for path in sorted(Path(folder).glob("*.json"))]
+    found = [_software_driver(path) for path in (*_SWIFTSHADER, *manifests) if Path(path).is_file()]
+    software = {driver.name: driver for driver in found if driver}
+    hardware = [
+        str(path)
+        for path in manifests
+        if not _software_driver(path) and path.stem.split("_")[0] not in ("gfxstream", "virtio")
+    ]
+    if hardware and (any(Path("/dev/dri").glob("renderD*")) or Path("/dev/nvidia0").exists()):
+        return [Driver("GPU", ":".join(hardware), ("float32", "float16")), *software.values()]
+    return list(software.values())
+
+
+def _software_driver(path):
+    # SwiftShader computes in float32 whatever it is asked for; lavapipe does real float16.
+    if "swiftshader" in Path(path).stem:
+        return Driver("SwiftShader", str(path), ("float32",))
+    if Path(path).stem.startswith("lvp_icd"):
+        return Driver("lavapipe", str(path), ("float16",))
+    return None
+
+
+def verify_on_gpu(path, images, drivers=None, timeout=600):
+    """Runs a file on every driver, strictly on the GPU, and compares with the CPU.
+
+    Args:
+        path: The ``.tflite`` file.
+        images: float32 ``(n, height, width, channels)``, range 0..1.
+        drivers: List of :class:`Driver`; those of the machine if None.
+        timeout: Seconds a run may take; compiling the shaders in software takes up to a minute.
+
+    Returns:
+        A list of dicts, one a driver and precision: ``driver``, ``precision``, ``residual_psnr``
+        against the CPU (dB, None if nothing ran), ``latency_ms`` and ``failure``, a line of text
+        or None.
+    """
+    from exports.runner import TFLiteRunner
+
+    drivers = find_drivers() if drivers is None else drivers
+    runner = TFLiteRunner(path)
+    reference = np.stack([runner(image) for image in images])
+    return [
+        {
+            "driver": driver.name,
+            "precision": precision,
+            **_run(path, images, reference, driver, precision, timeout),
+        }
+        for driver in drivers
+        for precision in driver.precisions
+    ]
+
+
+def _run(path, images, reference, driver, precision, timeout):
+    from exports.verification import residual_psnr
+
+    def failed(reason):
+        return {"residual_psnr": None, "latency_ms": None, "failure": reason}
+
+    root = Path(__file__).resolve().parents[1]
+    environment = {
+        # The shaders of lavapipe take up to a minute to compile: keep them.
+        "MESA_SHADER_CACHE_DIR": str(Path.home() / ".cache" / "mesa"),
+        **os.environ,
+        "VK_DRIVER_FILES": driver.files,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder) / "images.npy", Path(folder) / "restored.npy"
+        np.save(source, np.asarray(images, np.float32))
+        command = [sys.executable, "-m", "exports.gpu_run", path, source, result, precision]
+        try:
+            process = subprocess.run(
+                [str(part) for part in command],
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            return failed(f"no result within {timeout} s")
+        # The accelerator reports this there only, goes on, and returns zeros.
+        invalid = [line for line in process.stderr.splitlines() if "Validation error" in line]
+        if invalid:
+            return failed(f"shader validation failed: {invalid[0].strip()[:200]}")
+        if process.returncode:
+            lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+            errors = [line for line in lines if "rror" in line] or lines
+            return failed(f"did not run: {errors[-1].strip()[:200]}")
+        measured = json.loads(process.stdout.splitlines()[-1])
+        restored = np.load(result)
+    if not measured.pop("on_gpu"):
+        return failed("fell back to the CPU")
+    residual = residual_psnr(restored, reference, images)
+    failure = None
+    if not restored.any():
+        failure = "returned zeros"
+    elif not residual >= LEAST_RESIDUAL_PSNR[precision]:
+        failure = (
+            f"the residual is {residual:.1f} dB from the CPU's; at least "
+            f"{LEAST_RESIDUAL_PSNR[precision]:g} dB are needed"
+        )
+    return {"residual_psnr": residual, **measured, "failure": failure}
+
+
+def main(arguments):
+    """The process that runs on the GPU; prints a line of JSON."""
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.gpu_options import GpuOptions
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    from ai_edge_litert.options import Options
+
+    path, source, result, precision = arguments
+    images = np.load(source)
+    # The GPU alone: with the CPU beside it, what the GPU cannot do falls back without a word.
+    options = Options(
+        hardware_accelerators=HardwareAccelerator.GPU,
+        gpu_options=GpuOptions(enforce_f32=precision == "float32"),
+    )
+    model = CompiledModel.from_file(path, options=options)
+    requirements = model.get_input_buffer_requirements(0, 0)
+    inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
+    restored, times = [], []
+    for image in [images[0], *images]:  # once to warm up
+        start = time.perf_counter()
+        inputs[0].write(np.ascontiguousarray(image))
+        model.run_by_index(0, inputs, outputs)
+        restored.append(outputs[0].read(image.size, np.float32).reshape(image.shape))
+        times.append(time.perf_counter() - start)
+    np.save(result, np.stack(restored[1:]))
+    on_gpu = requirements["supported_types"] == [_GPU_BUFFER] and model.is_fully_accelerated()
+    print(json.dumps({"on_gpu": on_gpu, "latency_ms": 1000 * float(np.median(times[1:]))}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,61 @@
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+import keras_skd
+
+
+def seconds(code):
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def test_import_has_no_side_effects():
+    code = """
+import sys
+before = set(sys.modules)
+import keras_skd
+loaded = {name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
+print(",".join(sorted(loaded)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "keras_skd"
+    assert run.stderr == ""
+
+
+def test_import_takes_no_longer_than_that_of_keras():
+    ours = statistics.median(seconds("import keras_skd") for _ in range(3))
+    assert ours < seconds("import keras") + 0.3
+
+
+@pytest.mark.parametrize("name", sorted(set(keras_skd.__all__) - {"__version__"}))
+def test_every_public_name_resolves(name):
+    assert name in dir(keras_skd)
+    assert getattr(keras_skd, name) is not None
+
+
+def test_the_fixed_names_are_there():
+    for path in (
+        "Restormer",
+        "Uformer",
+        "presets",
+        "load_pytorch_checkpoint",
+        "Distiller",
+        "losses.gaussian_kernel_distance",
+        "losses.channel_cross_attention",
+        "losses.spatial_cross_attention",
+        "metrics.psnr",
+        "metrics.ssim",
+    ):
+        value = keras_skd
+        for part in path.split("."):
+            value = getattr(value, part)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Restormr'"):
+        keras_skd.Restormr  # noqa: B018
