@@ -65,7 +65,7 @@ def convert(
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
 
-    from exports.quiet import quiet
+    from keras_skd.quiet import quiet
 
     progress = on_progress or (lambda line: None)
     with quiet():

@@ -73,10 +73,10 @@ def measure(tiles, student_file, teacher, conversion):
         The rows of the report, dicts of ``name``, ``psnr`` (dB), ``ssim``, ``parameters``,
         ``macs``, ``bytes``, ``latency_ms``; and the restored images by the name of the model.
     """
-    from exports.runner import TFLiteRunner
     from keras_skd.models import PRESETS, load_model
     from keras_skd.models.presets import WEIGHTS_FOLDER
     from keras_skd.profile import profile
+    from keras_skd.tflite import TFLiteRunner
 
     size = (TILE, TILE)
     keras_models = {"student": load_model(student_file), "teacher": load_model(teacher)}

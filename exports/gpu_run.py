@@ -102,7 +102,7 @@ def verify_on_gpu(path, images, drivers=None, timeout=600):
         against the CPU (dB, None if nothing ran), ``latency_ms`` and ``failure``, a line of text
         or None.
     """
-    from exports.runner import TFLiteRunner
+    from keras_skd.tflite import TFLiteRunner
 
     drivers = find_drivers() if drivers is None else drivers
     runner = TFLiteRunner(path)

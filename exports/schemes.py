@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exports.quiet import quiet
+from keras_skd.quiet import quiet
 
 
 def float32(model, calibration=None):

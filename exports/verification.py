@@ -54,7 +54,7 @@ def verify_on_cpu(path, reference, tiles):
         A dict of ``residual_psnr`` against Keras, ``task_psnr`` to the clean tiles and
         ``task_psnr_change`` to that of Keras (dB), ``latency_ms`` of one tile and its ``threads``.
     """
-    from exports.runner import TFLiteRunner
+    from keras_skd.tflite import TFLiteRunner
 
     runner = TFLiteRunner(path)
     restored = np.stack([runner(image) for image in tiles.degraded])

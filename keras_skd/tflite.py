@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exports.quiet import quiet
+from keras_skd.quiet import quiet
 
 
 class TFLiteRunner:
