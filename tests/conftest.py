@@ -125,3 +125,23 @@ def write_checkpoint(tmp_path, monkeypatch):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def official_tensors():
+    """``official_tensors(model, seed)``: a random state dict of a Restormer, as PyTorch has it."""
+
+    def make(model, seed=0):
+        random = np.random.default_rng(seed)
+        tensors = collections.OrderedDict()
+        for variable, name, _ in model.pytorch_names():
+            shape = tuple(variable.shape)
+            if name.endswith("temperature"):
+                shape = (*shape, 1, 1)
+            elif len(shape) == 4:
+                axes = (2, 3, 0, 1) if "dwconv" in name else (3, 2, 0, 1)
+                shape = tuple(shape[axis] for axis in axes)
+            tensors[name] = random.normal(size=shape).astype("float32")
+        return tensors
+
+    return make

@@ -39,6 +39,7 @@ class Preset:
 
 
 _LIGHT = {"dim": 16, "num_blocks": (1, 2, 2, 3), "num_refinement_blocks": 1}
+_UFORMER_B = {"depths": (1, 2, 8, 8, 2, 8, 8, 2, 1), "modulator": True}
 
 # Students of the phone: heads have at least 16 channels (fewer are fragile in float16), which is
 # why the tiny one has no block on its 8 channels at full resolution. GMACs are totals at 256x256.
@@ -46,7 +47,22 @@ PRESETS = {
     "restormer": Preset(
         Restormer,
         {},
-        "Restormer as published, 26.1 M parameters, 155 GMACs",
+        "Restormer as published for rain and blur, 26.1 M parameters, 155 GMACs",
+    ),
+    "restormer_bias_free": Preset(
+        Restormer,
+        {"LayerNorm_type": "BiasFree"},
+        "Restormer as published for noise",
+    ),
+    "restormer_bias_free_grey": Preset(
+        Restormer,
+        {"LayerNorm_type": "BiasFree", "inp_channels": 1, "out_channels": 1},
+        "Restormer as published for noise in grey images",
+    ),
+    "restormer_dual_pixel": Preset(
+        Restormer,
+        {"inp_channels": 6, "dual_pixel_task": True},
+        "Restormer as published for dual-pixel defocus",
     ),
     "restormer_light": Preset(
         Restormer,
@@ -91,11 +107,16 @@ PRESETS = {
         },
         "student under 10 GMACs",
     ),
-    # img_size is that of the published denoising training; it decides where windows shift.
+    # img_size is that of the published training; it decides where windows shift.
     "uformer": Preset(
         Uformer,
-        {"img_size": 128, "depths": (1, 2, 8, 8, 2, 8, 8, 2, 1), "modulator": True},
-        "Uformer-B as published, 50.9 M parameters, 87 GMACs",
+        {"img_size": 128, **_UFORMER_B},
+        "Uformer-B as published for noise, 50.9 M parameters, 87 GMACs",
+    ),
+    "uformer_deblur": Preset(
+        Uformer,
+        {"img_size": 256, **_UFORMER_B},
+        "Uformer-B as published for motion blur",
     ),
     "uformer_tiny": Preset(
         Uformer,

@@ -21,21 +21,6 @@ def small_restormer():
     return Restormer(dim=4, num_blocks=(1, 0, 0, 0), num_refinement_blocks=0, heads=(1, 1, 1, 1))
 
 
-def official_tensors(model, seed=0):
-    """A random state dict with the names and PyTorch shapes of ``model``."""
-    random = np.random.default_rng(seed)
-    tensors = collections.OrderedDict()
-    for variable, name, _ in model.pytorch_names():
-        shape = tuple(variable.shape)
-        if name.endswith("temperature"):
-            shape = (*shape, 1, 1)
-        elif len(shape) == 4:
-            axes = (2, 3, 0, 1) if "dwconv" in name else (3, 2, 0, 1)
-            shape = tuple(shape[axis] for axis in axes)
-        tensors[name] = random.normal(size=shape).astype("float32")
-    return tensors
-
-
 @pytest.fixture
 def tensors():
     random = np.random.default_rng(1)
@@ -70,7 +55,7 @@ def test_other_number_types(write_checkpoint, dtype):
     np.testing.assert_array_equal(read, array)
 
 
-def test_half_precision_weights_load_as_float32(write_checkpoint):
+def test_half_precision_weights_load_as_float32(write_checkpoint, official_tensors):
     model = small_restormer()
     tensors = official_tensors(model)
     half = {name: array.astype("float16") for name, array in tensors.items()}
@@ -87,7 +72,7 @@ def test_non_contiguous_strides(write_checkpoint):
     np.testing.assert_array_equal(read, array)
 
 
-def test_every_tensor_reaches_its_variable(write_checkpoint):
+def test_every_tensor_reaches_its_variable(write_checkpoint, official_tensors):
     model = small_restormer()
     tensors = official_tensors(model)
     load_pytorch_checkpoint(model, write_checkpoint({"params": tensors}))
@@ -97,7 +82,7 @@ def test_every_tensor_reaches_its_variable(write_checkpoint):
     assert len(tensors) == len(model.weights)
 
 
-def test_all_problems_are_listed_and_the_model_is_left_alone(write_checkpoint):
+def test_all_problems_are_listed_and_the_model_is_left_alone(write_checkpoint, official_tensors):
     model = small_restormer()
     before = model.get_weights()
     tensors = official_tensors(model)

@@ -1,0 +1,74 @@
+"""``python -m keras_skd.models.convert_checkpoint``: an official ``.pth`` file to a Keras model."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def convert_checkpoint(checkpoint, preset, output):
+    """Writes an official PyTorch checkpoint as a ``.keras`` file, without PyTorch.
+
+    Nothing in the checkpoint is executed, see :func:`keras_skd.load_pytorch_checkpoint`.
+
+    Args:
+        checkpoint: The ``.pth`` file.
+        preset: Name of the architecture, a key of :data:`keras_skd.presets.PRESETS`.
+        output: The ``.keras`` file to write; its folder is made if missing.
+
+    Returns:
+        The model with its weights.
+
+    Raises:
+        ValueError: The preset is unknown, the output is not named ``.keras``, or the checkpoint
+            cannot be read, is refused or does not fit the architecture.
+        FileNotFoundError: There is no such checkpoint.
+        OSError: The output cannot be written.
+    """
+    from keras_skd.command import output_folder, replaced
+    from keras_skd.models import PRESETS, load_pytorch_checkpoint
+
+    output = Path(output)
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
+    if output.suffix != ".keras":
+        raise ValueError(f"the output is a Keras file, such as teacher.keras; got {output}.")
+    model = PRESETS[preset].build(load_weights=False)
+    load_pytorch_checkpoint(model, checkpoint)
+    weights_bytes = 4 * model.count_params()
+    with output_folder(output.parent, needed_bytes=2 * weights_bytes), replaced(output) as path:
+        model.save(path)
+    return model
+
+
+def parser():
+    """The command's arguments."""
+    from keras_skd.models import PRESETS
+
+    presets = "\n".join(f"  {name:26}{preset.description}" for name, preset in PRESETS.items())
+    result = argparse.ArgumentParser(
+        prog="python -m keras_skd.models.convert_checkpoint",
+        description="Converts an official PyTorch checkpoint of Restormer or Uformer to a Keras "
+        "model,\nwithout PyTorch and without executing anything from it.\n\npresets:\n" + presets,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("checkpoint", metavar="CHECKPOINT", help="the official .pth file")
+    result.add_argument("--preset", metavar="NAME", required=True, help="its architecture")
+    result.add_argument("--output", metavar="FILE", required=True, help="the .keras file to write")
+    return result
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit code."""
+    from keras_skd.command import input_errors
+    from keras_skd.quiet import import_tensorflow
+
+    import_tensorflow()
+    options = parser().parse_args(arguments)
+    with input_errors("keras_skd.models.convert_checkpoint"):
+        model = convert_checkpoint(options.checkpoint, options.preset, options.output)
+    print(f"{options.output}: {model.count_params():,} parameters")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
