@@ -105,12 +105,16 @@ class ChannelNormalization(keras.layers.Layer):
         if not self.export_form:
             y = normalise_channels(ops.cast(x, "float32"), scale, bias, self.epsilon)
             return ops.cast(y, self.compute_dtype)
+        y = self.standardised(x) * scale
+        return ops.cast(y if bias is None else y + bias, self.compute_dtype)
+
+    def standardised(self, x):
+        """The export form before its ``scale`` and ``bias``, which the next layer may fold."""
         scaled = ops.cast(x, "float32") * self._PRESCALE
         centred = scaled - ops.mean(scaled, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
         inverse = ops.rsqrt(variance + self.epsilon * self._PRESCALE**2)
-        y = (scaled if bias is None else centred) * inverse * scale
-        return ops.cast(y if bias is None else y + bias, self.compute_dtype)
+        return (scaled if self.bias is None else centred) * inverse
 
     def get_config(self):
         return {**super().get_config(), "with_bias": self.with_bias, "epsilon": self.epsilon}

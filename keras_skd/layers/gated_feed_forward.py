@@ -6,7 +6,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_skd.layers.export_form import is_export_shape, split_channels
+from keras_skd.layers.export_form import (
+    depthwise,
+    is_export_shape,
+    pointwise,
+    split_channels,
+)
 
 
 @tf.custom_gradient
@@ -63,12 +68,19 @@ class GatedFeedForward(keras.layers.Layer):
         self.depthwise.build(hidden_shape)
         self.project_out.build((*input_shape[:-1], self.hidden))
 
-    def call(self, x):
-        x = self.depthwise(self.project_in(x))
+    def call(self, x, norm=None):
+        """``norm``, if given, is applied to ``x`` first."""
         if self.export_form:
-            gate, value = split_channels(x, 2, export_form=True)
-            return self.project_out(ops.gelu(gate, approximate=False) * value)
-        return self.project_out(gelu_gate(x))
+            return self._exported(x if norm is None else norm.standardised(x), norm)
+        x = x if norm is None else norm(x)
+        return self.project_out(gelu_gate(self.depthwise(self.project_in(x))))
+
+    def _exported(self, x, norm):
+        gate, value = (
+            depthwise(pointwise(x, self.project_in, norm, half), self.depthwise, half)
+            for half in (slice(self.hidden), slice(self.hidden, None))
+        )
+        return self.project_out(ops.gelu(gate, approximate=False) * value)
 
     def get_config(self):
         return {

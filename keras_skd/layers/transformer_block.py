@@ -43,8 +43,8 @@ class TransformerBlock(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, x):
-        x = x + self.attention(self.norm1(x))
-        return x + self.feed_forward(self.norm2(x))
+        x = x + self.attention(x, norm=self.norm1)
+        return x + self.feed_forward(x, norm=self.norm2)
 
     def get_config(self):
         return {

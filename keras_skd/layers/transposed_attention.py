@@ -1,10 +1,20 @@
 """Restormer's multi-Dconv head transposed attention (MDTA): attention across channels."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_skd.layers.export_form import is_export_shape, split_channels
+from keras_skd.layers.export_form import (
+    depthwise,
+    is_export_shape,
+    pointwise,
+    split_channels,
+)
+
+# Added to the logits of two heads that meet. Its exponential is exactly zero in float32, and it
+# fits float16 (65504) together with the logits.
+MASKED = -200.0
 
 
 def _column_norms(x):
@@ -45,6 +55,7 @@ class TransposedAttention(keras.layers.Layer):
     # A power of two, so that scaling is exact in float32: 1024 * (200 / 64)^2 = 10,000 is inside
     # float16, and so is the product of features of 0.05.
     _PRESCALE = 1.0 / 64.0
+    _IDLE = 4  # channels of zeros, see _blocked
     _EPSILON = 1e-12  # on squared, prescaled norms
 
     def __init__(self, num_heads, use_bias=False, **kwargs):
@@ -74,9 +85,13 @@ class TransposedAttention(keras.layers.Layer):
         self.qkv_depthwise.build((*input_shape[:-1], 3 * channels))
         self.project_out.build(input_shape)
 
-    def call(self, x):
-        qkv = self.qkv_depthwise(self.qkv(x))
-        return self.project_out(self._blocked(qkv) if self.export_form else self._batched(qkv))
+    def call(self, x, norm=None):
+        """``norm``, if given, is applied to ``x`` first."""
+        if self.export_form:
+            x = x if norm is None else norm.standardised(x)
+            return self.project_out(self._blocked(*self._projections(x, norm)))
+        x = x if norm is None else norm(x)
+        return self.project_out(self._batched(self.qkv_depthwise(self.qkv(x))))
 
     def _batched(self, qkv):
         batch, height, width, _ = ops.shape(qkv)
@@ -96,42 +111,49 @@ class TransposedAttention(keras.layers.Layer):
         out = tf.matmul(v, attention, transpose_b=True)
         return ops.reshape(ops.transpose(out, (0, 2, 1, 3)), (batch, height, width, self.channels))
 
-    def _blocked(self, qkv):
-        _, height, width, _ = qkv.shape
+    def _projections(self, x, norm):
+        """q, k and v, each ``(1, height, width, channels)``; k with ``_IDLE`` zeros appended."""
+        parts = [slice(part * self.channels, (part + 1) * self.channels) for part in range(3)]
+        qkv = []
+        for name, part, scale in zip(
+            "qkv", parts, (self._PRESCALE, self._PRESCALE, 1.0), strict=True
+        ):
+            with tf.name_scope(name):
+                pixels = pointwise(x, self.qkv, norm, part, idle=self._IDLE if name == "k" else 0)
+                qkv.append(depthwise(pixels, self.qkv_depthwise, part, scale))
+        return qkv
+
+    def _blocked(self, q, k, v):
+        _, height, width, _ = q.shape
         pixels = height * width
         block = max(n for n in range(1, self.BLOCK + 1) if pixels % n == 0)
         blocks = pixels // block
-        qkv = ops.reshape(qkv, (1, blocks, block, 3 * self.channels))
-        parts = split_channels(qkv, 3 * self.num_heads, export_form=True)
-        # One transpose of q and k, then slices of k. A slice has to stand between a transpose and a
-        # matmul: the converter fuses the two, past any elementwise operation, into an adj flag,
-        # which the classic GPU delegate ignores. Transposing q too makes it a slice for one head.
-        transposed = ops.transpose(qkv[..., : 2 * self.channels], (0, 1, 3, 2))
+        q, k, v = (ops.reshape(x, (1, blocks, block, x.shape[-1])) for x in (q, k, v))
+        # A slice has to stand between a transpose and a matmul: the converter fuses the two, past
+        # any elementwise operation, into an adj flag, which the classic GPU delegate ignores. It
+        # drops the idle channels of k, whose rows lie last.
+        k_transposed = ops.transpose(k, (0, 1, 3, 2))[:, :, : self.channels]
+        gram = ops.mean(ops.matmul(k_transposed, q), axis=1, keepdims=True)  # rows: k
+        k_squares = ops.mean(
+            ops.sum(ops.square(k_transposed), axis=3, keepdims=True), axis=1, keepdims=True
+        )
+        q_squares = ops.mean(ops.sum(ops.square(q), axis=2, keepdims=True), axis=1, keepdims=True)
         head_width = self.channels // self.num_heads
-        heads = []
-        for head in range(self.num_heads):
-            q, _, v = parts[head :: self.num_heads]
-            first_row = self.channels + head * head_width
-            k_transposed = transposed[:, :, first_row : first_row + head_width] * self._PRESCALE
-            q = q * self._PRESCALE
-            gram = ops.mean(ops.matmul(k_transposed, q), axis=1, keepdims=True)  # rows: k
-            k_squares = ops.mean(
-                ops.sum(ops.square(k_transposed), axis=3, keepdims=True), axis=1, keepdims=True
-            )
-            q_squares = ops.mean(
-                ops.sum(ops.square(q), axis=2, keepdims=True), axis=1, keepdims=True
-            )
-            # Two multiplications, each broadcasting one way only (a rule of the classic delegate).
-            logits = gram * ops.rsqrt(k_squares + self._EPSILON)
-            logits = logits * (ops.rsqrt(q_squares + self._EPSILON) * self.temperature[head])
-            # A softmax over the rows leaves A^T in place, with no transpose before the matmul.
-            weights = ops.exp(logits - ops.max(logits, axis=2, keepdims=True))
-            attention = weights / ops.sum(weights, axis=2, keepdims=True)
-            if blocks > 1:
-                attention = ops.tile(attention, (1, blocks, 1, 1))
-            heads.append(ops.matmul(v, attention))
-        out = heads[0] if len(heads) == 1 else ops.concatenate(heads, axis=-1)
-        return ops.reshape(out, (1, height, width, self.channels))
+        temperature = ops.repeat(self.temperature, head_width)
+        # Two multiplications, each broadcasting one way only (a rule of the classic delegate).
+        logits = gram * ops.rsqrt(k_squares + self._EPSILON)
+        logits = logits * (ops.rsqrt(q_squares + self._EPSILON) * temperature)
+        if self.num_heads > 1:
+            # All heads in one matmul, with what they must not see masked: a few percent more
+            # arithmetic, and an operation of each kind instead of one a head.
+            head = np.arange(self.channels) // head_width
+            logits = logits + np.where(head[:, None] == head, 0.0, MASKED).astype("float32")
+        # A softmax over the rows leaves A^T in place, with no transpose before the matmul.
+        weights = ops.exp(logits - ops.max(logits, axis=2, keepdims=True))
+        attention = weights / ops.sum(weights, axis=2, keepdims=True)
+        if blocks > 1:
+            attention = ops.tile(attention, (1, blocks, 1, 1))
+        return ops.reshape(ops.matmul(v, attention), (1, height, width, self.channels))
 
     def get_config(self):
         return {
