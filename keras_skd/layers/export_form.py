@@ -3,6 +3,11 @@
 import tensorflow as tf
 from keras import ops
 
+# WebGPU guarantees textures of 8192 x 8192, as phones do. ML Drift lays (1, height, width,
+# channels) out as a texture of height * ceil(channels / 4) by width; where one is larger nothing
+# runs at all.
+TEXTURE_SIZE = 8192
+
 
 def is_export_shape(build_shape):
     """Whether a layer built for ``build_shape`` is part of a graph of fixed size and batch 1.

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_skd.layers.export_form import (
+    TEXTURE_SIZE,
     depthwise,
     is_export_shape,
     pointwise,
@@ -129,14 +130,22 @@ class TransposedAttention(keras.layers.Layer):
         block = max(n for n in range(1, self.BLOCK + 1) if pixels % n == 0)
         blocks = pixels // block
         q, k, v = (ops.reshape(x, (1, blocks, block, x.shape[-1])) for x in (q, k, v))
-        # A slice has to stand between a transpose and a matmul: the converter fuses the two, past
-        # any elementwise operation, into an adj flag, which the classic GPU delegate ignores. It
-        # drops the idle channels of k, whose rows lie last.
-        k_transposed = ops.transpose(k, (0, 1, 3, 2))[:, :, : self.channels]
-        gram = ops.mean(ops.matmul(k_transposed, q), axis=1, keepdims=True)  # rows: k
-        k_squares = ops.mean(
-            ops.sum(ops.square(k_transposed), axis=3, keepdims=True), axis=1, keepdims=True
-        )
+        # Transposed, k has a block's pixels in place of channels, and all blocks together exceed
+        # the largest texture from 32768 pixels on (256 x 256 has two groups).
+        least = pixels / (4 * TEXTURE_SIZE)
+        groups = min(n for n in range(1, blocks + 1) if blocks % n == 0 and n >= least)
+        grams, squares = [], []
+        for group in range(groups):
+            part = slice(group * blocks // groups, (group + 1) * blocks // groups)
+            # A slice has to stand between a transpose and a matmul: the converter fuses the two,
+            # past any elementwise operation, into an adj flag, which the classic GPU delegate
+            # ignores. It drops the idle channels of k, whose rows lie last.
+            k_transposed = ops.transpose(k[:, part], (0, 1, 3, 2))[:, :, : self.channels]
+            product = ops.matmul(k_transposed, q[:, part])  # rows: k
+            grams.append(ops.mean(product, axis=1, keepdims=True))
+            squared = ops.sum(ops.square(k_transposed), axis=3, keepdims=True)
+            squares.append(ops.mean(squared, axis=1, keepdims=True))
+        gram, k_squares = (sum(parts[1:], parts[0]) * (1 / groups) for parts in (grams, squares))
         q_squares = ops.mean(ops.sum(ops.square(q), axis=2, keepdims=True), axis=1, keepdims=True)
         head_width = self.channels // self.num_heads
         temperature = ops.repeat(self.temperature, head_width)

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_skd.layers.export_form import is_export_shape, split_channels
+from keras_skd.layers.export_form import TEXTURE_SIZE, is_export_shape, split_channels
 
 # Official value of the mask. Its exponential is zero in float32 beside any real weight, and it
 # fits float16 (65504) together with the logits.
@@ -123,6 +123,7 @@ class WindowAttention(keras.layers.Layer):
             )
         self.channels = channels
         self.export_form = is_export_shape(input_shape)
+        self.image_size = input_shape[1:3]
         normal = keras.initializers.TruncatedNormal(stddev=0.02)
         self.modulation = None
         if self.modulator:
@@ -150,18 +151,43 @@ class WindowAttention(keras.layers.Layer):
         shape = ops.shape(x)
         if self.shift_size:
             x = roll(x, self.shift_size, self.export_form)
+        if self.export_form:
+            rows = self._band_rows(x.shape)
+            bands = [self._attend(x[:, top : top + rows], top) for top in range(0, shape[1], rows)]
+            x = bands[0] if len(bands) == 1 else tf.concat(bands, axis=1)
+        else:
+            x = self._attend(x)
+        if self.shift_size:
+            x = roll(x, -self.shift_size, self.export_form)
+        return x
+
+    def _attend(self, x, top=0):
+        """Attention in the windows of a whole image, or of a band of it from row ``top`` on."""
+        shape = ops.shape(x)
         windows = partition_windows(x, self.window_size)
         if self.modulation is not None:
             windows = windows + ops.cast(self.modulation, windows.dtype)
         q, kv = self.to_q(windows), self.to_kv(windows)
         if self.export_form:
-            windows = self._by_head(q, kv, shape[1:3])
+            windows = self._by_head(q, kv, self._mask_factors(top, shape[1]))
         else:
             windows = self._batched(q, kv, shape[1:3])
-        x = merge_windows(self.project_out(windows), self.window_size, shape)
-        if self.shift_size:
-            x = roll(x, -self.shift_size, self.export_form)
-        return x
+        return merge_windows(self.project_out(windows), self.window_size, shape)
+
+    def _band_rows(self, shape):
+        """Most pixel rows, whole windows, whose tensors fit the largest texture.
+
+        The widest are the cells of ``space_to_depth``, and k, v and the logits by window. 256 x 256
+        pixels of 32 channels take two bands.
+        """
+        _, height, width, channels = shape
+        pixels = self.window_size**2
+        columns = width // self.window_size
+        slices = max(pixels * channels, columns * 2 * channels, columns * pixels) // 4
+        rows = height // self.window_size
+        fitting = max(1, TEXTURE_SIZE // slices)
+        bands = min(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= fitting)
+        return height // bands
 
     def _scale(self):
         return self.qk_scale or (self.channels // self.num_heads) ** -0.5
@@ -196,7 +222,7 @@ class WindowAttention(keras.layers.Layer):
         out = tf.transpose(tf.matmul(attention, v), (0, 2, 1, 3))
         return tf.reshape(out, (1, -1, pixels, self.channels))
 
-    def _by_head(self, q, kv, size):
+    def _by_head(self, q, kv, mask_factors):
         pixels, head_width = self.window_size**2, self.channels // self.num_heads
         queries = split_channels(q * self._scale(), self.num_heads, export_form=True)
         values = split_channels(kv, 2 * self.num_heads, export_form=True)[self.num_heads :]
@@ -209,10 +235,10 @@ class WindowAttention(keras.layers.Layer):
         heads = []
         for head, (query, value) in enumerate(zip(queries, values, strict=True)):
             key = keys[:, :, head * head_width : (head + 1) * head_width]
-            if self.shift_size:
+            if mask_factors is not None:
                 # The mask is a product of narrow matrices: four more channels of q and k. As a
                 # constant of the logits' size it would make the file several times larger.
-                mask_query, mask_key = self._mask_factors(*size)
+                mask_query, mask_key = mask_factors
                 query = tf.concat([query, mask_query], axis=3)
                 key = tf.concat([key, mask_key], axis=2)
             bias = tf.reshape(biases[head : head + 1], (1, 1, pixels, pixels))
@@ -220,14 +246,17 @@ class WindowAttention(keras.layers.Layer):
             heads.append(tf.matmul(attention, value))
         return heads[0] if len(heads) == 1 else tf.concat(heads, axis=-1)
 
-    def _mask_factors(self, height, width):
+    def _mask_factors(self, top, rows):
         """``u (1, windows, pixels, 4)`` and ``w (1, windows, 4, pixels)``: the mask is ``u w``.
 
+        For the windows of a band of ``rows`` pixels from ``top`` on; None where nothing shifts.
         With ``r`` whether a pixel was wrapped, ``r (1 - r') + (1 - r) r'`` is whether two differ.
         It is exactly zero for the others, so that float16 logits lose nothing.
         """
-        wrapped = partition_windows(_wrapped(height, width, self.shift_size), self.window_size)
-        wrapped = tf.cast(wrapped, self.compute_dtype)
+        if not self.shift_size:
+            return None
+        wrapped = _wrapped(*self.image_size, self.shift_size)[:, top : top + rows]
+        wrapped = tf.cast(partition_windows(wrapped, self.window_size), self.compute_dtype)
         query = tf.concat([wrapped, 1 - wrapped], axis=-1)
         key = tf.concat([1 - wrapped, wrapped], axis=-1) * MASKED
         return query, tf.transpose(key, (0, 1, 3, 2))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_skd.layers import TransposedAttention
+from keras_skd.layers import TransposedAttention, transposed_attention
 
 
 def official(qkv, temperature):
@@ -37,6 +37,17 @@ def test_both_forms_are_the_equation(size, magnitude):
         blocked = layer.export_form
         ours = layer._blocked(*np.split(qkv, 3, axis=-1)) if blocked else layer._batched(qkv)
         np.testing.assert_allclose(ours / magnitude, expected / magnitude, rtol=0, atol=1e-5)
+
+
+def test_groups_of_blocks_are_the_same_function(monkeypatch):
+    """Images whose transposed keys exceed a texture are summed over in groups."""
+    random = np.random.default_rng(9)
+    parts = random.normal(size=(3, 1, 40, 64, 16)).astype("float32")
+    layer = TransposedAttention(2)
+    layer.build((1, 40, 64, 16))
+    expected = layer._blocked(*parts)
+    monkeypatch.setattr(transposed_attention, "TEXTURE_SIZE", 200)  # 4 groups of one block each
+    np.testing.assert_allclose(layer._blocked(*parts), expected, rtol=0, atol=1e-6)
 
 
 def test_a_dark_image_has_no_division_by_zero():

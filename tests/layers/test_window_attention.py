@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_skd.layers import WindowAttention
+from keras_skd.layers import WindowAttention, window_attention
 from keras_skd.layers.window_attention import (
     merge_windows,
     partition_windows,
@@ -77,6 +77,19 @@ def test_both_forms_are_the_equation(size, shift, heads, modulator):
     for layer in (training, export):
         layer.set_weights(weights)
         np.testing.assert_allclose(layer(x), equation(training, x), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+def test_bands_are_the_same_function(monkeypatch, shift):
+    """Images whose windows exceed a texture are attended to band by band."""
+    x = np.random.default_rng(13).normal(size=(1, 24, 12, 6)).astype("float32")
+    layer = WindowAttention(2, window_size=4, shift_size=shift)
+    layer.build(x.shape)
+    expected = layer(x)
+    assert layer._band_rows(x.shape) == 24
+    monkeypatch.setattr(window_attention, "TEXTURE_SIZE", 50)
+    assert layer._band_rows(x.shape) == 8
+    np.testing.assert_allclose(layer(x), expected, rtol=0, atol=1e-6)
 
 
 def test_windows_are_rows_first_and_come_back():
