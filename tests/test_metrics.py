@@ -1,10 +1,12 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from keras_skd.data.images import read_image
-from keras_skd.metrics import psnr, ssim
+from keras_skd.metrics import CHANNELS, PSNR, SSIM, TASK_CHANNEL, psnr, ssim
+from keras_skd.train import TASKS
 
 
 @pytest.fixture
@@ -63,3 +65,50 @@ def test_errors_say_what_is_expected(pair):
         psnr(noisy, clean, "luma")
     with pytest.raises(ValueError, match="at least 11x11"):
         ssim(noisy[:10], clean[:10])
+
+
+def test_every_task_has_a_convention():
+    assert TASK_CHANNEL.keys() == set(TASKS)
+    assert set(TASK_CHANNEL.values()) == set(CHANNELS)
+
+
+def test_keras_metrics_agree_with_the_official_evaluations(shared_folder):
+    folder = shared_folder / "golden" / "metrics"
+    for name, expected in json.loads((folder / "expected.json").read_text()).items():
+        restored, target = (
+            read_image(folder / f"{name}_{side}.png")[None] / np.float32(255)
+            for side in ("restored", "target")
+        )
+        for channel in CHANNELS:
+            for metric, tolerance in ((PSNR(channel), 1e-3), (SSIM(channel), 1e-4)):
+                metric.update_state(target, restored)
+                known = expected[f"{channel}_{metric.name}"]
+                assert float(metric.result()) == pytest.approx(known, abs=tolerance)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_keras_metrics_average_images_not_batches(pair, channel):
+    noisy, clean = pair
+    images = [noisy, clean * 0.5, 0.9 * noisy]
+    for function, metric in ((psnr, PSNR(channel)), (ssim, SSIM(channel))):
+        metric.update_state(np.stack([clean, clean]), np.stack(images[:2]))
+        metric.update_state(clean[None], images[2][None])
+        expected = np.mean([function(image, clean, channel) for image in images])
+        assert float(metric.result()) == pytest.approx(expected, abs=1e-4)
+        metric.reset_state()
+        metric.update_state(clean[None], clean[None])
+        assert float(metric.result()) == pytest.approx({"psnr": 100, "ssim": 1}[metric.name])
+
+
+def test_keras_metrics_serialise_and_serve_compile(pair):
+    noisy, clean = pair
+    for metric in (PSNR("y"), SSIM("y", name="luma")):
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+        assert copy.get_config() == metric.get_config()
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Identity()])
+    model.compile(loss="mae", metrics=[PSNR(), SSIM()])
+    scores = model.evaluate(noisy[None], clean[None], verbose=0, return_dict=True)
+    assert scores["psnr"] == pytest.approx(psnr(noisy, clean), abs=1e-3)
+    assert scores["ssim"] == pytest.approx(ssim(noisy, clean), abs=1e-4)
+    with pytest.raises(ValueError, match="channel must be one of"):
+        PSNR("luma")
