@@ -21,6 +21,7 @@ _MODULES = {
     "losses": "keras_skd.distillation.losses",
     "metrics": "keras_skd.metrics",
     "presets": "keras_skd.models.presets",
+    "tiling": "keras_skd.tiling",
 }
 
 __all__ = ["__version__", *_HOMES, *_MODULES]

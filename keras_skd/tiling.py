@@ -1,0 +1,212 @@
+"""Any image size through a model of fixed size: overlapping tiles, blended without seams.
+
+The algorithm, with its constants, is written down in ``docs/tiling.md``, so that other programs
+(the Android app) give the same image.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+TILE = 256
+# The tile's side over these, rounded down, is: the least overlap of neighbours; the part of it in
+# which the two are cross-faded; and the band of reflected pixels beyond the image's border.
+OVERLAP = 8
+FADE = 16
+MARGIN = 32
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis, in pixels of the image.
+
+    Attributes:
+        start: Where the tile's input starts; negative in the reflected margin.
+        first: First pixel that the tile takes part in.
+        last: One past the last.
+        fade_in: Length of the cross-fade with the tile before, from ``first`` on.
+        fade_out: Length of the cross-fade with the tile after, up to ``last``.
+    """
+
+    start: int
+    first: int
+    last: int
+    fade_in: int
+    fade_out: int
+
+
+def spans(length, tile):
+    """Places tiles along one axis.
+
+    As few tiles as overlap by at least ``tile / 8``, spread evenly over the image and its margins,
+    so that the overlap that remains is shared by all. Each cross-fade lies in the middle of its
+    overlap: the outermost pixels of a tile, which know least of their surroundings, are not used.
+
+    Args:
+        length: Pixels of the image along the axis.
+        tile: Pixels of the tile.
+
+    Returns:
+        A list of :class:`Span`, of increasing ``start``.
+    """
+    overlap, fade, margin = (tile // part for part in (OVERLAP, FADE, MARGIN))
+    total = length + 2 * margin
+    if length <= tile and total > tile:  # one tile does, with narrower margins
+        total = tile
+    count = max(1, -(-(total - overlap) // (tile - overlap)))
+    if count == 1:
+        return [Span(-((tile - length) // 2), 0, length, 0, 0)]
+    starts = [i * (total - tile) // (count - 1) - margin for i in range(count)]
+    # A fade between tiles i and i + 1 is centred in [start of i + 1, end of i).
+    fades = [(after + before + tile - fade) // 2 for before, after in itertools.pairwise(starts)]
+    firsts, lasts = [0, *fades], [*(start + fade for start in fades), length]
+    return [
+        Span(start, first, last, fade if index else 0, fade if index < count - 1 else 0)
+        for index, (start, first, last) in enumerate(zip(starts, firsts, lasts, strict=True))
+    ]
+
+
+def restore_tiled(model, image, tile=TILE, on_tile=None):
+    """Runs a model over an image of any size, tile by tile.
+
+    Memory beside the image and the result is that of one tile, its pass through the model, and the
+    cross-fade with the row of tiles above: ``tile / 16`` rows of float32.
+
+    Args:
+        model: A Keras model, a :class:`~keras_skd.tflite.TFLiteRunner`, or what
+            :func:`tile_function` returned for one of them (for many images).
+        image: ``(height, width, 3)``, at least 1x1 pixels: uint8, uint16, or float in 0..1.
+        tile: Side of the tiles in pixels, a multiple of 8; ignored by a model of fixed size.
+        on_tile: Called with ``(tiles done, tiles in all)`` after each tile.
+
+    Returns:
+        The restored image, of the same shape and dtype; integers are rounded and clipped, floats
+        are float32 and are not.
+
+    Raises:
+        ValueError: The image or the tile has another shape, or the dtype is none of those.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"an image of shape (height, width, 3) is needed; got {image.shape}.")
+    scale = _scale(image.dtype)
+    run = tile_function(model, tile)
+    height, width, _ = image.shape
+    rows, columns = spans(height, run.size[0]), spans(width, run.size[1])
+    result = np.empty(image.shape, np.float32 if scale == 1 else image.dtype)
+    above = None  # the upper row's share of the cross-fade: (fade, width, 3)
+    for row_number, row in enumerate(rows):
+        below = np.empty((row.fade_out, width, 3), np.float32)
+        left = None  # the left tile's share: (rows, fade, 3)
+        for column_number, column in enumerate(columns):
+            patch = _patch(image, row, column, run.size).astype(np.float32) / np.float32(scale)
+            part = np.array(run(patch)[_inside(row), _inside(column)], np.float32)
+
+            # Across the columns: [first, last - fade_out) is complete, the rest waits.
+            if column.fade_in:
+                ramp = fade_in_weights(column.fade_in)[None, :, None]
+                part[:, : column.fade_in] = left + ramp * part[:, : column.fade_in]
+            complete = column.last - column.first - column.fade_out
+            ramp = fade_in_weights(column.fade_out)[None, ::-1, None]
+            left = ramp * part[:, complete:]
+            part = part[:, :complete]
+            place = np.s_[column.first : column.first + complete]
+
+            # And then down the rows.
+            if row.fade_in:
+                ramp = fade_in_weights(row.fade_in)[:, None, None]
+                part[: row.fade_in] = above[:, place] + ramp * part[: row.fade_in]
+            complete = row.last - row.first - row.fade_out
+            below[:, place] = fade_in_weights(row.fade_out)[::-1, None, None] * part[complete:]
+            result[row.first : row.first + complete, place] = _stored(part[:complete], scale)
+            if on_tile:
+                done = row_number * len(columns) + column_number + 1
+                on_tile(done, len(rows) * len(columns))
+        above = below
+    return result
+
+
+def fade_in_weights(length):
+    """Weights of the later tile in a cross-fade, ``3 t^2 - 2 t^3`` at ``t = (i + 1/2) / length``.
+
+    Reversed they are those of the earlier tile: the two sum to one in every pixel.
+    """
+    t = (np.arange(length, dtype=np.float32) + 0.5) / max(length, 1)
+    return t * t * (3 - 2 * t)
+
+
+class _KerasTiles:
+    """A Keras model as a function of one tile, compiled once."""
+
+    def __init__(self, model, size):
+        import tensorflow as tf
+
+        self.size = size
+        signature = [tf.TensorSpec((1, *size, 3), tf.float32)]
+        self._run = tf.function(lambda x: model(x, training=False), input_signature=signature)
+
+    def __call__(self, patch):
+        return self._run(patch[None]).numpy()[0]
+
+
+def tile_function(model, tile=TILE):
+    """Prepares a model for many calls of :func:`restore_tiled`.
+
+    Args:
+        model: A Keras model, or anything that has ``size`` (``(height, width)`` in pixels) and maps
+            a float32 image ``(*size, 3)`` to one, such as a
+            :class:`~keras_skd.tflite.TFLiteRunner`.
+        tile: Side of the tiles for a Keras model of any size.
+
+    Returns:
+        A callable with an attribute ``size``.
+
+    Raises:
+        ValueError: The tile is smaller than 16 pixels, or no multiple of 8.
+    """
+    if hasattr(model, "size"):
+        function = model
+    else:
+        fixed = tuple(model.input_shape[1:3])
+        function = _KerasTiles(model, fixed if None not in fixed else (tile, tile))
+    if any(side < 16 or side % 8 for side in function.size):
+        height, width = function.size
+        raise ValueError(f"tiles must be multiples of 8 pixels, at least 16; got {width}x{height}.")
+    return function
+
+
+def _scale(dtype):
+    if dtype in (np.uint8, np.uint16):
+        return np.iinfo(dtype).max
+    if np.issubdtype(dtype, np.floating):
+        return 1
+    raise ValueError(f"images are uint8, uint16 or float in 0..1; got {dtype}.")
+
+
+def _stored(part, scale):
+    return part if scale == 1 else np.rint(np.clip(part, 0.0, 1.0) * scale)
+
+
+def _inside(span):
+    return slice(span.first - span.start, span.last - span.start)
+
+
+def _patch(image, row, column, size):
+    indices = [
+        reflected(np.arange(span.start, span.start + side), length)
+        for span, side, length in zip((row, column), size, image.shape[:2], strict=True)
+    ]
+    return image[np.ix_(*indices)]
+
+
+def reflected(index, length):
+    """Indices mirrored into ``0..length - 1`` about the centres of the border pixels.
+
+    As NumPy's ``pad(mode="reflect")``, however far the index lies outside.
+    """
+    if length == 1:
+        return np.zeros_like(index)
+    period = 2 * (length - 1)
+    index = np.abs(index) % period
+    return np.minimum(index, period - index)
