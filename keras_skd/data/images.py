@@ -1,15 +1,18 @@
 """Reading of image files, with errors that name the file and the remedy."""
 
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 100_000_000  # what a phone's largest photos stay below; more is taken for a bomb
 
 
 def list_images(folder):
-    """The image files directly in ``folder``, sorted by name.
+    """The image files directly in ``folder``, sorted by name; hidden files are left out.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -20,10 +23,15 @@ def list_images(folder):
         raise FileNotFoundError(f"{folder}: no such folder.")
     if not folder.is_dir():
         raise ValueError(f"{folder}: not a folder; give the folder that holds the images.")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if is_image(path))
     if not files:
         raise ValueError(f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}).")
     return files
+
+
+def is_image(path):
+    """Whether the name is that of an image file, and not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_image(path):
@@ -39,20 +47,69 @@ def read_image(path):
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no image, is corrupt or truncated, or decodes to more pixels than
-            Pillow's limit for decompression bombs.
+        ValueError: The file is no image, is corrupt or truncated, or decodes to more than
+            :data:`MAX_PIXELS`.
+    """
+    with opened(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def image_size(path):
+    """``(height, width)`` in pixels as :func:`read_image` returns them, without decoding.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As :func:`read_image`, as far as the file's head shows it.
+    """
+    with opened(path) as image:
+        sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return image.size if sideways else image.size[::-1]
+
+
+@contextmanager
+def opened(path):
+    """Opens an image file; whatever goes wrong while the block decodes it names the file.
+
+    Yields:
+        A :class:`PIL.Image.Image`, not decoded yet.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As :func:`read_image`.
     """
     path = Path(path)
     try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata; the size is checked below
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError(
+                        f"{image.width}x{image.height} pixels are more than the "
+                        f"{MAX_PIXELS // 10**6} million that are allowed"
+                    )
+                yield image
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: refused, {_first_line(error)}.") from None
+    except UnsupportedImageError as error:
+        raise ValueError(f"{path}: {error}") from None
+    # Pillow's decoders meet damage with whatever exception comes of it, struct.error and
+    # AttributeError among them; all mean the same here.
+    except Exception as error:
+        reason = _first_line(error) or type(error).__name__
         raise ValueError(
-            f"{path}: cannot be decoded, it is corrupt, truncated or no image ({error}); "
+            f"{path}: cannot be decoded, it is corrupt, truncated or no image ({reason}); "
             "replace or remove it."
         ) from None
+
+
+class UnsupportedImageError(ValueError):
+    """An intact image of a kind that is not handled; the message says which and what to do."""
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:200]
 
 
 def write_png(path, image):
