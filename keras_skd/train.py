@@ -20,8 +20,8 @@ class TrainingConfig:
     Attributes:
         run: Folder of the run. One that holds an interrupted run of the same settings is resumed.
         task: ``denoise``, ``derain`` or ``deblur``.
-        data: Folder of images: clean ones for ``denoise``, or ``input/`` and ``target/`` with equal
-            file names. None for the embedded photographs (``denoise`` only).
+        data: Folder of a data set (:func:`keras_skd.data.recognise`): clean images, which are
+            degraded as the task asks, or pairs. None for the embedded photographs.
         validation: The same for validation; None holds out every twentieth image of ``data``.
         teacher: Preset name or ``.keras`` file; None for the method ``none``.
         student: Preset name or ``.keras`` file.
@@ -31,6 +31,7 @@ class TrainingConfig:
         batch_size: Patches a step.
         patch_size: Height and width of a patch in pixels, a multiple of 8.
         sigma: Noise level for ``denoise`` in 8-bit units, ``"25"`` or ``"0-50"`` (blind).
+        noise: For ``denoise``: ``"gaussian"``, or ``"camera"`` (signal-dependent, of all ISOs).
         learning_rate: Peak of the schedule: linear warm-up, then cosine decay to a hundredth.
         warmup_steps: Steps of warm-up.
         weight_decay: Of AdamW.
@@ -50,6 +51,7 @@ class TrainingConfig:
     batch_size: int = 8
     patch_size: int = 64
     sigma: str = "25"
+    noise: str = "gaussian"
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-4
@@ -71,10 +73,6 @@ class TrainingConfig:
         for name in ("steps", "steps_per_epoch", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1.")
-        if self.data is None and self.task != "denoise":
-            raise ValueError(
-                f"--data is needed for {self.task}: a folder with input/ and target/ images."
-            )
 
     @property
     def epochs(self):
@@ -105,18 +103,15 @@ class Training:
         import keras
 
         from keras_skd.command import output_folder
-        from keras_skd.data import GaussianNoise
+        from keras_skd.data import degradation_for
         from keras_skd.distillation import Distiller
         from keras_skd.models import load_model, with_image_size
 
         self.config = config
         self.folder = Path(config.run)
         self._check_resumable()
-        noise = config.task == "denoise"
-        self._degradation = GaussianNoise.parse(config.sigma) if noise else None
         training, validation = self._find_images()
-        if training and len(training[0]) == 2:
-            self._degradation = None
+        self._degradation = degradation_for(config.task, training, config.sigma, config.noise)
 
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.precision)
@@ -202,9 +197,10 @@ class Training:
             training = [(image,) for image in training_photos().values()]
             validation = [(image,) for image in validation_photos().values()]
         else:
-            training, validation = find_groups(config.data, config.task), None
+            training = find_groups(config.data, config.task, "train", report=print)
+            validation = None
         if config.validation is not None:
-            validation = find_groups(config.validation, config.task)
+            validation = find_groups(config.validation, config.task, "test", report=print)
         if validation is None:
             if len(training) < 2:
                 raise ValueError(
@@ -221,13 +217,13 @@ class Training:
         return training, validation
 
     def _read_images(self, training, validation):
-        from keras_skd.data import GaussianNoise, ImageStore, validation_batches
+        from keras_skd.data import ImageStore, validation_batches
 
         self._store = ImageStore(training, self.config.patch_size, self.folder)
         held_out = ImageStore(validation, self.config.patch_size, self.folder)
         degradation = self._degradation
         if degradation is not None:
-            degradation = GaussianNoise(degradation.middle, degradation.middle)
+            degradation = degradation.fixed()
         groups = [held_out[index] for index in range(min(len(held_out), 32))]
         self._validation = validation_batches(groups, degradation)
 
@@ -347,8 +343,8 @@ def parser():
     add(
         "data",
         metavar="DIR",
-        help="clean photos (denoise), or input/ and target/ with equal file names; "
-        "without it the embedded photos",
+        help="a data set as it is unpacked, clean photos (degraded on the fly), or input/ and "
+        "target/; without it the embedded photos",
     )
     add("validation", metavar="DIR", help="the same for validation; else 1 image in 20 of --data")
     add("teacher", metavar="NAME_OR_FILE", help=f"preset ({presets}) or .keras file")
@@ -360,6 +356,7 @@ def parser():
     add("batch_size", type=int, metavar="PATCHES", help="patches a step")
     add("patch_size", type=int, metavar="PIXELS", help="side of a patch, a multiple of 8")
     add("sigma", help="denoise: noise level in 8-bit units, or a range such as 0-50 (blind)")
+    add("noise", choices=("gaussian", "camera"), help="denoise: of --sigma, or as of a sensor")
     add("learning_rate", type=float, metavar="RATE", help="peak, after warm-up; cosine decay")
     add("warmup_steps", type=int, metavar="STEPS", help="of linear warm-up")
     add("weight_decay", type=float, metavar="RATE", help="of AdamW")

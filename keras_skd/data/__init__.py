@@ -1,17 +1,33 @@
-"""Photographs to training pairs: decoding, degradations, the ``tf.data`` pipeline."""
+"""Photographs to training pairs: data sets, decoding, degradations, the ``tf.data`` pipeline."""
 
-from keras_skd.data.degradations import GaussianNoise
-from keras_skd.data.images import list_images, read_image, to_uint8, write_png
+from keras_skd.data.datasets import DataSet, find_groups, recognise
+from keras_skd.data.degradations import (
+    CameraNoise,
+    GaussianNoise,
+    MotionBlur,
+    Rain,
+    degradation_for,
+)
+from keras_skd.data.images import list_images, load_image, read_image, to_uint8, write_png
+from keras_skd.data.mat_files import MatImage
 from keras_skd.data.photos import training_photos, validation_photos
 from keras_skd.data.pipeline import training_batches, validation_batches
-from keras_skd.data.store import ImageStore, find_groups
+from keras_skd.data.store import ImageStore
 
 __all__ = [
+    "CameraNoise",
+    "DataSet",
     "GaussianNoise",
     "ImageStore",
+    "MatImage",
+    "MotionBlur",
+    "Rain",
+    "degradation_for",
     "find_groups",
     "list_images",
+    "load_image",
     "read_image",
+    "recognise",
     "to_uint8",
     "training_batches",
     "training_photos",

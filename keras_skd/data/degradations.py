@@ -1,7 +1,14 @@
-"""Degradations that make training pairs from clean photographs, inside ``tf.data``, seeded."""
+"""Degradations that make training pairs from clean photographs, inside ``tf.data``, seeded.
 
+Each is called with a batch of clean images, float32 ``(batch, height, width, 3)`` of sRGB in 0..1,
+and a seed of two integers; the same seed gives the same result. Each has ``fixed()``, what a model
+is validated on, and ``margin``: the pixels beyond the border that reach into an image.
+"""
+
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -19,6 +26,7 @@ class GaussianNoise:
 
     sigma_min: float
     sigma_max: float
+    margin = 0
 
     def __post_init__(self):
         """Checks the range."""
@@ -48,6 +56,10 @@ class GaussianNoise:
         """The level at which a blind model is validated, in 8-bit units."""
         return (self.sigma_min + self.sigma_max) / 2
 
+    def fixed(self):
+        """Noise of the middle level alone."""
+        return GaussianNoise(self.middle, self.middle)
+
     def __call__(self, clean, seed):
         """Degrades a batch.
 
@@ -68,3 +80,347 @@ class GaussianNoise:
             else self.sigma_max
         )
         return clean + sigma / 255.0 * tf.random.stateless_normal(shape, seeds[1])
+
+
+@dataclass(frozen=True)
+class CameraNoise:
+    """Noise of a camera's sensor: shot and read noise in linear light, then gamma.
+
+    ``linear = to_linear(clean)``; ``noisy = linear + sqrt(shot * linear + read) * normal``; then
+    ``degraded = to_srgb(clip(noisy, 0, 1))``. ``shot`` is the variance per unit of light, ``read``
+    that of darkness, both with the sensor's saturation as 1. Bright parts are noisiest in linear
+    light and dark parts once gamma has been applied, as in photographs. The levels are those that
+    Brooks et al. ("Unprocessing images for learned raw denoising", CVPR 2019) fitted to the cameras
+    of DND: ``log(shot)`` uniform, ``log(read)`` normal about ``2.18 log(shot) + 1.20`` with
+    standard deviation 0.26. The model of two variances is Foi et al.'s (TIP 2008).
+
+    Not modelled: demosaicing, so the noise of neighbouring pixels is independent, and JPEG.
+
+    Attributes:
+        shot_min: Least variance of shot noise, of a base ISO.
+        shot_max: Greatest, of a high ISO.
+    """
+
+    shot_min: float = 1e-4
+    shot_max: float = 1.2e-2
+    margin = 0
+
+    def __post_init__(self):
+        """Checks the range."""
+        if not 0 < self.shot_min <= self.shot_max <= 1:
+            raise ValueError(
+                "shot noise must be a range within 0..1 above 0 (variance per unit of light); got "
+                f"{self.shot_min:g}-{self.shot_max:g}."
+            )
+
+    def fixed(self):
+        """Noise of the middle level (of the logarithms) alone."""
+        middle = math.sqrt(self.shot_min * self.shot_max)
+        return CameraNoise(middle, middle)
+
+    def __call__(self, clean, seed):
+        """Degrades a batch; see the module for the arguments. The result is in 0..1."""
+        seeds = tf.random.split(seed, 3)
+        shape = tf.shape(clean)
+        levels = (shape[0], 1, 1, 1)
+        log_shot = tf.random.stateless_uniform(levels, seeds[0])
+        low, high = math.log(self.shot_min), math.log(self.shot_max)
+        log_shot = low + (high - low) * log_shot
+        log_read = 2.18 * log_shot + 1.20 + 0.26 * tf.random.stateless_normal(levels, seeds[1])
+        linear = to_linear(clean)
+        deviation = tf.sqrt(tf.exp(log_shot) * linear + tf.exp(log_read))
+        return to_srgb(linear + deviation * tf.random.stateless_normal(shape, seeds[2]))
+
+
+@dataclass(frozen=True)
+class Rain:
+    """Rain: a veil, and layers of streaks from the distance to the lens.
+
+    ``degraded = veiled * prod(1 - s_i) + light * (1 - prod(1 - s_i))`` with ``veiled = (1 - v) *
+    clean + v * light``: the layers of Yang et al. ("Deep joint rain detection and removal", CVPR
+    2017) and the veil of far rain, laid over each other as what covers what. The opacity ``s_i`` of
+    layer ``i`` is a random scatter of drops, each drawn out to a streak by its fall during the
+    exposure (Garg and Nayar, "Vision and rain", IJCV 2007): a line with soft ends along the fall
+    and a Gaussian profile across it. Layers range from far (short, thin, faint, many) to near
+    (long, broad, few); wind gives the image one direction, and each layer varies about it.
+
+    Streaks wrap around the image, so that the same rain falls at its border as inside.
+
+    Attributes:
+        amount: Range of the share of the image that streaks cover.
+        length: Length of the nearest layer's streaks, a range in pixels. The farthest are a third
+            as long.
+        width: Standard deviation across the nearest layer's streaks, a range in pixels. The
+            farthest are a third as broad, but no thinner than 0.5.
+        angle: Greatest angle of the fall to the vertical, in degrees, either way.
+        opacity: Range of the brightest streaks' opacity, 0..1.
+        veil: Range of the veil's opacity ``v``, 0..1.
+        layers: Number of layers.
+    """
+
+    amount: tuple = (0.05, 0.7)
+    length: tuple = (16.0, 64.0)
+    width: tuple = (0.8, 1.8)
+    angle: float = 40.0
+    opacity: tuple = (0.3, 0.8)
+    veil: tuple = (0.0, 0.2)
+    layers: int = 4
+    margin = 0
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        for name, low, high in (
+            ("amount", 0, 1),
+            ("length", 1, 1000),
+            ("width", 0.1, 100),
+            ("opacity", 0, 1),
+            ("veil", 0, 1),
+        ):
+            first, last = getattr(self, name)
+            if not low <= first <= last <= high:
+                raise ValueError(
+                    f"the rain's {name} must be a range within {low}..{high}; got {first}-{last}."
+                )
+        if not 0 <= self.angle <= 90 or self.layers < 1:
+            raise ValueError(
+                "rain has an angle of 0..90 degrees and at least one layer; got "
+                f"{self.angle} and {self.layers}."
+            )
+
+    def fixed(self):
+        """Rain of the same ranges: a seed fixes it."""
+        return self
+
+    def __call__(self, clean, seed):
+        """Degrades a batch; see the module for the arguments. The result is in 0..1."""
+        shape = tf.shape(clean)
+        batch, height, width = shape[0], shape[1], shape[2]
+        seeds = tf.random.split(seed, 4 + self.layers)
+
+        def drawn(part, low, high, *per):
+            return tf.random.stateless_uniform((batch, *per), seeds[part], low, high)
+
+        # One value an image, and one a layer from far (0) to near (1).
+        numbers = tf.random.stateless_uniform((5, batch, 1), seeds[0])
+        amount, length, breadth, opacity, wind = tf.unstack(numbers)
+        amount, length, breadth, opacity = (
+            low + (high - low) * number
+            for number, (low, high) in (
+                (amount, self.amount),
+                (length, self.length),
+                (breadth, self.width),
+                (opacity, self.opacity),
+            )
+        )
+        depth = np.linspace(1 / 3, 1, self.layers, dtype=np.float32)[None]
+        lengths = length * depth * drawn(1, 0.8, 1.2, self.layers)
+        breadths = tf.maximum(breadth * depth, 0.5)
+        # Wind bends the fall; the layers scatter about it by a few degrees.
+        angles = math.radians(self.angle) * (2 * wind - 1) + drawn(2, -0.07, 0.07, self.layers)
+
+        kernels = _streaks(height, width, lengths, breadths, angles)
+        # Drops: so many that the streaks' areas (length times 2.5 deviations) make up the amount.
+        density = amount / self.layers / (lengths * 2.5 * breadths)
+        scatter = []
+        for layer in range(self.layers):
+            numbers = tf.random.stateless_uniform((2, batch, height, width), seeds[4 + layer])
+            drops = tf.cast(numbers[0] < density[:, layer, None, None], tf.float32)
+            scatter.append(drops * (0.3 + 0.7 * numbers[1]))  # no two drops are equally bright
+        scatter = tf.stack(scatter, axis=1)  # (batch, layers, height, width)
+        streaks = _circular_convolution(scatter, kernels)
+        streaks = tf.clip_by_value(streaks, 0.0, 1.0) * opacity[:, :, None, None]
+        # (batch, height, width, 1)
+        clear = tf.reduce_prod(1 - streaks, axis=1)[..., None]
+
+        sky = tf.random.stateless_uniform((3, batch, 1, 1, 1), seeds[3])
+        light = 0.75 + 0.2 * sky[0]
+        veil = self.veil[0] + (self.veil[1] - self.veil[0]) * sky[1]
+        veiled = (1 - veil) * clean + veil * light
+        return veiled * clear + light * (1 - clear)
+
+
+def _streaks(height, width, lengths, breadths, angles):
+    """A streak a layer about pixel (0, 0), wrapped: ``(batch, layers, height, width)``, peak 1."""
+    y, x = (
+        tf.cast((tf.range(size) + size // 2) % size - size // 2, tf.float32)
+        for size in (height, width)
+    )
+    y, x = y[:, None], x[None, :]
+    lengths, breadths, angles = (v[..., None, None] for v in (lengths, breadths, angles))
+    along = y * tf.cos(angles) + x * tf.sin(angles)
+    across = x * tf.cos(angles) - y * tf.sin(angles)
+    # 1 in the middle, half at the ends, with a slope over a quarter of the length.
+    ends = tf.sigmoid((lengths / 2 - tf.abs(along)) / (lengths / 16))
+    return ends * tf.exp(-tf.square(across / breadths) / 2)
+
+
+def _circular_convolution(images, kernels):
+    """Over the last two axes, by FFT; the kernel's origin is at (0, 0)."""
+    shape = tf.shape(images)[-2:]
+    spectrum = tf.signal.rfft2d(images) * tf.signal.rfft2d(kernels)
+    return tf.signal.irfft2d(spectrum, fft_length=shape)
+
+
+_TRAJECTORY_STEPS = 128
+
+
+def _shake_filter():
+    """The trajectory as a linear function of random pushes, ``(steps, steps)``.
+
+    The hand is a damped spring under pushes, ``v += push - 0.25 x / T - 0.05 v``; ``x += v``: it
+    drifts, turns and comes back, as in Boracchi and Foi's random walk with inertia and a
+    centripetal pull. Being linear, it is the response to each single push.
+    """
+    steps = _TRAJECTORY_STEPS
+    position, velocity = np.zeros(steps), np.zeros(steps)
+    rows = []
+    for step in range(steps):
+        push = np.eye(steps)[step]
+        velocity = velocity + push - 0.25 / steps * position - 0.05 * velocity
+        position = position + velocity
+        rows.append(position)
+    return np.array(rows, np.float32)
+
+
+@dataclass(frozen=True)
+class MotionBlur:
+    """Blur by motion during the exposure, in linear light.
+
+    ``degraded = to_srgb(kernel * to_linear(clean))``: light adds up where the camera moves, gamma
+    comes after. The kernel is a trajectory, drawn with bilinear weights: a camera shake, a random
+    walk with inertia, a pull to the centre and a few sudden jerks (Boracchi and Foi, "Modeling the
+    performance of image restoration from motion blur", TIP 2012; Kupyn et al., "DeblurGAN", CVPR
+    2018); or a straight line, as of a panning camera.
+
+    Within ``radius`` of the border the kernel reaches beyond the image; the photograph is reflected
+    there. The pipeline cuts its patches with that margin, so that patches have none of it.
+
+    Attributes:
+        extent: Range of the trajectory's extent in pixels, at most ``2 radius - 1``.
+        linear: Share of straight lines, 0..1.
+        radius: Half the kernel's size in pixels.
+    """
+
+    extent: tuple = (3.0, 25.0)
+    linear: float = 0.3
+    radius: int = 14
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        low, high = self.extent
+        if not 0 < low <= high <= 2 * self.radius - 1:
+            raise ValueError(
+                f"the blur's extent must be a range within 0..{2 * self.radius - 1} pixels for a "
+                f"radius of {self.radius}; got {low}-{high}."
+            )
+        if not 0 <= self.linear <= 1:
+            raise ValueError(f"the share of straight lines must be 0..1; got {self.linear}.")
+
+    @property
+    def margin(self):
+        """The pixels beyond a patch's border that its blur needs."""
+        return self.radius
+
+    def fixed(self):
+        """Blur of the same ranges: a seed fixes it."""
+        return self
+
+    def kernels(self, batch, seed):
+        """Random kernels.
+
+        Args:
+            batch: How many.
+            seed: Two integers.
+
+        Returns:
+            float32 ``(batch, 2 radius + 1, 2 radius + 1)``; each sums to one and has its centre of
+            mass in the middle, so that blurring does not shift the image.
+        """
+        seeds = tf.random.split(seed, 4)
+        steps = _TRAJECTORY_STEPS
+        pushes = tf.random.stateless_normal((batch, steps, 2), seeds[0])
+        # About one jerk in a trajectory, ten times a usual push.
+        jerks = tf.random.stateless_uniform((batch, steps, 1), seeds[1]) < 1 / steps
+        pushes *= tf.where(jerks, 10.0, 1.0)
+        shake = tf.einsum("ts,bsd->btd", _shake_filter(), pushes)
+        numbers = tf.random.stateless_uniform((3, batch, 1, 1), seeds[2])
+        angle = 2 * math.pi * numbers[0]
+        line = np.linspace(-0.5, 0.5, steps, dtype=np.float32)[None, :, None]
+        line *= tf.concat([tf.sin(angle), tf.cos(angle)], axis=-1)
+        path = tf.where(numbers[1] < self.linear, line, shake)
+
+        path -= tf.reduce_mean(path, axis=1, keepdims=True)
+        # The diameter of the circle about the centre that holds the path is the extent; that much
+        # fits into the kernel whichever way the path goes.
+        reach = tf.reduce_max(tf.norm(path, axis=-1, keepdims=True), axis=1, keepdims=True)
+        low, high = self.extent
+        extent = low + (high - low) * numbers[2]
+        path *= extent / 2 / tf.maximum(reach, 1e-6)
+        pixels = np.arange(-self.radius, self.radius + 1, dtype=np.float32)
+        # (batch, steps, 2, pixels): the bilinear weights along each axis
+        weights = tf.maximum(0.0, 1 - tf.abs(path[..., None] - pixels))
+        return tf.einsum("bti,btj->bij", weights[:, :, 0], weights[:, :, 1]) / steps
+
+    def __call__(self, clean, seed):
+        """Degrades a batch; see the module for the arguments. The result is in 0..1."""
+        shape, size = tf.shape(clean), 2 * self.radius + 1
+        kernels = self.kernels(shape[0], seed)
+        linear = tf.transpose(reflect_pad(to_linear(clean), self.radius), (0, 3, 1, 2))
+        padded = tf.shape(linear)[2:]
+        kernels = tf.pad(kernels, ((0, 0), (0, padded[0] - size), (0, padded[1] - size)))
+        # What wraps around falls into the first 2 radius rows and columns, which are cut off; the
+        # kernel's corner, not its centre, is at the origin, which shifts the rest by the radius.
+        blurred = _circular_convolution(linear, kernels[:, None])
+        blurred = blurred[:, :, 2 * self.radius :, 2 * self.radius :]
+        return to_srgb(tf.transpose(blurred, (0, 2, 3, 1)))
+
+
+def reflect_pad(images, margin):
+    """Mirrors ``(batch, height, width, channels)`` about its border pixels, however small it is."""
+    for axis in (1, 2):
+        size = tf.shape(images)[axis]
+        index = tf.abs(tf.range(-margin, size + margin)) % tf.maximum(2 * (size - 1), 1)
+        images = tf.gather(images, tf.minimum(index, 2 * (size - 1) - index), axis=axis)
+    return images
+
+
+def to_linear(srgb):
+    """Light from sRGB values, both in 0..1 (IEC 61966-2-1)."""
+    srgb = tf.clip_by_value(srgb, 0.0, 1.0)
+    return tf.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear):
+    """sRGB values from light, both in 0..1; what lies outside is clipped, as a sensor clips."""
+    linear = tf.clip_by_value(linear, 0.0, 1.0)
+    # The power's slope is infinite at 0, where the other branch is taken.
+    power = tf.maximum(linear, 0.0031308) ** (1 / 2.4)
+    return tf.where(linear <= 0.0031308, 12.92 * linear, 1.055 * power - 0.055)
+
+
+NOISES = ("gaussian", "camera")
+
+
+def degradation_for(task, groups, sigma="25", noise="gaussian"):
+    """The degradation that a task trains and is measured with.
+
+    Args:
+        task: ``denoise``, ``derain`` or ``deblur``.
+        groups: What :func:`~keras_skd.data.datasets.find_groups` found.
+        sigma: Level of Gaussian noise for ``denoise``, as :meth:`GaussianNoise.parse` reads it.
+        noise: ``gaussian`` or ``camera``.
+
+    Returns:
+        None where the groups are pairs, which need no degradation.
+
+    Raises:
+        ValueError: The level or the kind of noise is none.
+    """
+    if noise not in NOISES:
+        raise ValueError(f"--noise must be one of {', '.join(NOISES)}; got {noise!r}.")
+    gaussian = GaussianNoise.parse(sigma)
+    if len(groups[0]) == 2:
+        return None
+    if task == "denoise":
+        return gaussian if noise == "gaussian" else CameraNoise()
+    return {"derain": Rain, "deblur": MotionBlur}[task]()

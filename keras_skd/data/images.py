@@ -54,6 +54,32 @@ def read_image(path):
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
+def load_image(source):
+    """The RGB image that ``source`` stands for.
+
+    Args:
+        source: A file (:func:`read_image`), a uint8 array, or an object with ``read()``, such as a
+            :class:`~keras_skd.data.mat_files.MatImage`.
+
+    Returns:
+        uint8 array ``(height, width, 3)``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be decoded.
+    """
+    if isinstance(source, np.ndarray):
+        return np.ascontiguousarray(source)
+    return source.read() if hasattr(source, "read") else read_image(source)
+
+
+def image_name(source):
+    """What the source of :func:`load_image` is called in tables and files, without a folder."""
+    if isinstance(source, np.ndarray):
+        return "array"
+    return source.name if hasattr(source, "read") else Path(source).name
+
+
 def image_size(path):
     """``(height, width)`` in pixels as :func:`read_image` returns them, without decoding.
 

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_skd.tiling import reflected
+
 
 def training_batches(
     store, *, patch_size, batch_size, steps, degradation=None, seed=0, first_step=0
@@ -30,34 +32,45 @@ def training_batches(
     """
     if (degradation is None) != (store.images_per_group == 2):
         raise ValueError("clean images need a degradation, and pairs take none.")
+    # What lies around a patch blurs into it, so patches are cut with it and trimmed afterwards.
+    margin = 0 if degradation is None else degradation.margin
+    size = patch_size + 2 * margin
 
     def sample(step):
         generator = np.random.default_rng((seed, int(step)))
-        patches = [_random_patch(store, patch_size, generator) for _ in range(batch_size)]
-        return np.stack(patches)  # (batch, images of a group, patch, patch, 3)
+        patches = [_random_patch(store, patch_size, margin, generator) for _ in range(batch_size)]
+        return np.stack(patches)  # (batch, images of a group, size, size, 3)
 
     def pair(step):
         images = tf.numpy_function(sample, [step], tf.uint8, stateful=False)
-        images.set_shape((batch_size, None, patch_size, patch_size, 3))
+        images.set_shape((batch_size, store.images_per_group, size, size, 3))
         images = tf.cast(images, tf.float32) / 255.0
         if degradation is None:
             return images[:, 0], images[:, 1]
         clean = images[:, 0]
-        return degradation(clean, tf.stack([tf.cast(seed, tf.int64), step])), clean
+        degraded = degradation(clean, tf.stack([tf.cast(seed, tf.int64), step]))
+        inside = np.s_[:, margin : margin + patch_size, margin : margin + patch_size]
+        return tf.ensure_shape(degraded, clean.shape)[inside], clean[inside]
 
     dataset = tf.data.Dataset.range(first_step, steps)
     return dataset.map(pair, num_parallel_calls=2, deterministic=True).prefetch(4)
 
 
-def _random_patch(store, patch_size, generator):
-    group = store[generator.integers(len(store))]
-    height, width, _ = group[0].shape
+def _random_patch(store, patch_size, margin, generator):
+    index = generator.integers(len(store))
+    height, width, _ = store.shape(index)
     top = generator.integers(height - patch_size + 1)
     left = generator.integers(width - patch_size + 1)
     turns, flip = generator.integers(4), generator.integers(2)
+    # Only at the image's border is the margin not of the photograph, but its mirror image.
+    rows, columns = (
+        reflected(np.arange(start - margin, start + patch_size + margin), length)
+        for start, length in ((top, height), (left, width))
+    )
+    first, last = rows.min(), rows.max() + 1
     patches = []
-    for image in group:
-        patch = np.rot90(image[top : top + patch_size, left : left + patch_size], turns)
+    for band in store.rows(index, first, last):
+        patch = np.rot90(band[rows - first][:, columns], turns)
         patches.append(patch[:, ::-1] if flip else patch)
     return np.stack(patches)
 

@@ -1,28 +1,33 @@
 """Training images, decoded once and kept on disk."""
 
+import itertools
+import os
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from tqdm import tqdm
 
-from keras_skd.data.images import list_images, read_image
+from keras_skd.data.images import image_size, load_image
 
 _RESERVE = 64 * 2**20  # bytes left free for checkpoints and logs
+_AT_ONCE = 8  # groups that are decoded ahead of the one that is written
 
 
 class ImageStore:
-    """Decoded images in one unnamed temporary file, read through the page cache.
+    """Decoded images in one unnamed temporary file.
 
     Decoding once is what makes random crops cheap, and every corrupt file is found before training
-    starts; a file rather than memory is what lets a data set be larger than memory. The file has no
-    name, so it disappears with the process however that ends.
+    starts; a file rather than memory is what lets a data set be larger than memory: a crop reads
+    the rows it needs, and nothing else is held. The file has no name, so it disappears with the
+    process however that ends.
 
     Args:
         images: A list of groups; a group is what one training sample is cropped from, at the same
-            place: ``(clean,)`` or ``(input, target)``. Each image is a path or a uint8 array
-            ``(height, width, 3)``.
+            place: ``(clean,)`` or ``(input, target)``. Each image is what
+            :func:`~keras_skd.data.images.load_image` takes.
         minimum_size: Least height and width in pixels (the patch).
         folder: Where the temporary file is made; the system's temporary folder if None.
 
@@ -45,17 +50,15 @@ class ImageStore:
             )
         self._shapes, self._offsets = [], []
         offset = 0
-        with tempfile.TemporaryFile(dir=folder) as file:
-            for group in images:
-                arrays = [_decode(image) for image in group]
-                self._check_group(group, arrays, minimum_size)
-                self._shapes.append(arrays[0].shape)
-                self._offsets.append(offset)
-                for array in arrays:
-                    file.write(array.tobytes())
-                    offset += array.nbytes
-            file.flush()
-            self._bytes = np.memmap(file, np.uint8, "r", shape=(offset,))
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
+        for group, arrays in zip(images, _decoded(images), strict=True):
+            self._check_group(group, arrays, minimum_size)
+            self._shapes.append(arrays[0].shape)
+            self._offsets.append(offset)
+            for array in arrays:
+                self._file.write(array.data)
+                offset += array.nbytes
+        self._file.flush()
         self.images_per_group = len(images[0])
 
     @staticmethod
@@ -76,73 +79,60 @@ class ImageStore:
     def __len__(self):
         return len(self._shapes)
 
+    def shape(self, index):
+        """``(height, width, 3)`` of the images of the group at ``index``."""
+        return self._shapes[index]
+
     def __getitem__(self, index):
-        """The group at ``index``: a tuple of uint8 views ``(height, width, 3)``."""
-        shape, start = self._shapes[index], self._offsets[index]
-        size = int(np.prod(shape))
+        """The group at ``index``: a tuple of uint8 arrays ``(height, width, 3)``."""
+        return self.rows(index, 0, self._shapes[index][0])
+
+    def rows(self, index, first, last):
+        """Rows ``first`` to ``last - 1`` of each image of a group, read from disk.
+
+        Returns:
+            A tuple of uint8 arrays ``(last - first, width, 3)``.
+        """
+        height, width, channels = self._shapes[index]
+        row = width * channels
+        start = self._offsets[index] + first * row
         return tuple(
-            self._bytes[start + place * size : start + (place + 1) * size].reshape(shape)
+            # pread needs no file position, so threads do not get in each other's way.
+            np.frombuffer(
+                os.pread(self._file.fileno(), (last - first) * row, start + place * height * row),
+                np.uint8,
+            ).reshape(last - first, width, channels)
             for place in range(self.images_per_group)
         )
 
 
+def _decoded(images):
+    """Decodes group by group, in order, a few ahead on the other cores."""
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(images), desc="decoding", unit="image", disable=None, leave=False) as bar,
+    ):
+        groups, waiting = iter(images), []
+        while True:
+            for group in itertools.islice(groups, _AT_ONCE - len(waiting)):
+                waiting.append([pool.submit(load_image, image) for image in group])
+            if not waiting:
+                return
+            yield [future.result() for future in waiting.pop(0)]
+            bar.update()
+
+
 def _name(image):
-    return image if isinstance(image, str | Path) else "an image given as an array"
+    return "an image given as an array" if isinstance(image, np.ndarray) else image
 
 
 def _decoded_bytes(image):
     if isinstance(image, np.ndarray):
         return image.nbytes
+    if hasattr(image, "read"):
+        return 0  # lies decoded in its own file; decoding it to ask would cost more than it tells
     try:
-        with Image.open(image) as opened:
-            return 3 * opened.width * opened.height
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        height, width = image_size(image)
+    except (OSError, ValueError):
         return 0  # decoding reports it, with its reason
-
-
-def _decode(image):
-    return np.ascontiguousarray(image) if isinstance(image, np.ndarray) else read_image(image)
-
-
-def find_groups(folder, task):
-    """Finds what a user's folder holds: pairs or clean images.
-
-    ``folder/input`` and ``folder/target`` with files of equal names (suffixes may differ) are pairs
-    for any task; images directly in ``folder`` are clean photographs for ``denoise``.
-
-    Args:
-        folder: The folder.
-        task: ``denoise``, ``derain`` or ``deblur``.
-
-    Returns:
-        A list of ``(input path, target path)`` or of ``(clean path,)``.
-
-    Raises:
-        FileNotFoundError: The folder, or one of the two, does not exist.
-        ValueError: No images, pairs that do not match, or no pairs for a task that needs them.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    input_folder, target_folder = folder / "input", folder / "target"
-    if not input_folder.exists() and not target_folder.exists():
-        if task != "denoise":
-            raise ValueError(
-                f"{folder}: {task} trains on pairs; put the degraded images into {input_folder} "
-                f"and the clean ones, with the same names, into {target_folder}."
-            )
-        return [(path,) for path in list_images(folder)]
-    sides = [
-        {path.stem: path for path in list_images(side)} for side in (input_folder, target_folder)
-    ]
-    for side, other, missing in (
-        (input_folder, target_folder, sides[0].keys() - sides[1].keys()),
-        (target_folder, input_folder, sides[1].keys() - sides[0].keys()),
-    ):
-        if missing:
-            names = ", ".join(sorted(missing)[:5])
-            raise ValueError(
-                f"{side}: {len(missing)} images have no partner of the same name in {other}: "
-                f"{names}{' ...' if len(missing) > 5 else ''}."
-            )
-    return [(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
+    return 3 * height * width

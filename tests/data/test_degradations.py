@@ -1,8 +1,14 @@
+import math
+
 import numpy as np
 import pytest
+import scipy.signal
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from keras_skd.data import GaussianNoise
+from keras_skd.data import CameraNoise, GaussianNoise, MotionBlur, Rain, degradation_for
+from keras_skd.data.degradations import reflect_pad, to_linear, to_srgb
 
 
 def test_level_is_in_8_bit_units_and_not_clipped():
@@ -40,3 +46,224 @@ def test_parse(text, levels):
 def test_parse_refuses(text):
     with pytest.raises(ValueError, match="sigma must be"):
         GaussianNoise.parse(text)
+
+
+DEGRADATIONS = [GaussianNoise(0, 50), CameraNoise(), Rain(), MotionBlur()]
+SIZES = [(1, 1), (1, 40), (23, 17), (64, 64)]
+
+
+def by_name(degradation):
+    return type(degradation).__name__
+
+
+@pytest.mark.parametrize("degradation", DEGRADATIONS, ids=by_name)
+def test_every_degradation_is_seeded_keeps_its_shape_and_is_finite(degradation):
+    signature = [tf.TensorSpec((2, None, None, 3)), tf.TensorSpec((2,), tf.int32)]
+    run = tf.function(degradation, input_signature=signature)  # as in tf.data
+    for size in SIZES:
+        clean = tf.constant(np.random.default_rng(0).uniform(size=(2, *size, 3)), tf.float32)
+        first = run(clean, tf.constant([3, 4])).numpy()
+        assert first.shape == clean.shape
+        assert first.dtype == np.float32
+        assert np.isfinite(first).all()
+        np.testing.assert_array_equal(first, run(clean, tf.constant([3, 4])).numpy())
+        if size == (64, 64):
+            assert not np.array_equal(first, run(clean, tf.constant([3, 5])).numpy())
+            # The images of a batch are degraded differently.
+            same = run(tf.repeat(clean[:1], 2, axis=0), tf.constant([3, 4])).numpy()
+            assert not np.array_equal(same[0], same[1])
+
+
+@pytest.mark.parametrize("degradation", DEGRADATIONS, ids=by_name)
+def test_what_is_fixed_is_a_degradation(degradation):
+    fixed = degradation.fixed()
+    assert fixed.margin == degradation.margin
+    assert fixed.fixed() == fixed
+    assert fixed(tf.zeros((1, 16, 16, 3)), tf.constant([0, 0])).shape == (1, 16, 16, 3)
+
+
+def test_srgb_and_light():
+    values = np.linspace(0, 1, 256, dtype=np.float32)
+    np.testing.assert_allclose(to_srgb(to_linear(values)), values, atol=1e-6)
+    # IEC 61966-2-1: the middle grey of 8 bits is 21.6 % of the light.
+    assert float(to_linear(tf.constant(128 / 255))) == pytest.approx(0.21586, abs=1e-5)
+
+
+@pytest.mark.parametrize("grey", [0.2, 0.5, 0.7])
+def test_camera_noise_has_the_variance_of_its_model_in_linear_light(grey):
+    noise = CameraNoise(1e-3, 1e-3)
+    light = float(to_linear(tf.constant(grey)))
+    clean = tf.fill((8, 64, 64, 3), grey)
+    variance = to_linear(noise(clean, tf.constant([0, 1]))).numpy().var(axis=(1, 2, 3))
+    # Read noise is drawn an image: its logarithm has a deviation of 0.26 about the fit, of which
+    # three are allowed here; 12288 samples give the variance itself within 4 %.
+    log_read = 2.18 * math.log(1e-3) + 1.20
+    low, high = (1e-3 * light + math.exp(log_read + 0.26 * 3 * side) for side in (-1, 1))
+    assert 0.96 * low < variance.min()
+    assert variance.max() < 1.04 * high
+    assert np.ptp(variance) > 0
+
+
+def test_camera_noise_is_strongest_in_the_dark_after_gamma():
+    noise = CameraNoise(5e-3, 5e-3)
+    deviations = [
+        noise(tf.fill((1, 64, 64, 3), grey), tf.constant([0, 1])).numpy().std()
+        for grey in (0.3, 0.5, 0.8)
+    ]
+    assert deviations[0] > deviations[1] > deviations[2]
+
+
+def direction(image):
+    """Angle of the streaks to the vertical in degrees, from the structure tensor."""
+    dy, dx = np.gradient(image)
+    angle = 0.5 * np.arctan2(2 * (dx * dy).sum(), (dx**2).sum() - (dy**2).sum())
+    return -np.degrees(angle)
+
+
+def rain_alone(seed=0, **options):
+    """Rain on black, without veil: the streaks themselves."""
+    rain = Rain(veil=(0, 0), **options)
+    return rain(tf.zeros((1, 192, 192, 3)), tf.constant([seed, 0])).numpy()[0, ..., 0]
+
+
+def test_rain_falls_along_one_direction_an_image_that_varies_between_images():
+    found = [direction(rain_alone(seed, angle=40)) for seed in range(12)]
+    assert min(found) < -12
+    assert max(found) > 12
+    assert max(abs(angle) for angle in found) < 50
+    # With no wind only the layers' own scatter of 4 degrees is left.
+    assert max(abs(direction(rain_alone(seed, angle=0))) for seed in range(6)) < 5
+
+
+def test_rain_covers_more_and_longer_as_asked():
+    cover = [(rain_alone(amount=(a, a)) > 0.05).mean() for a in (0.05, 0.2, 0.6)]
+    assert cover[0] < cover[1] < cover[2]
+    assert cover[0] < 0.2
+    assert cover[2] > 0.3
+
+    def autocorrelation(image, shift):
+        image = image - image.mean()
+        return (image[shift:] * image[:-shift]).mean() / (image**2).mean()
+
+    options = {"angle": 0, "amount": (0.1, 0.1)}
+    short, long = (rain_alone(length=(n, n), **options) for n in (12, 48))
+    assert autocorrelation(long, 12) > autocorrelation(short, 12) + 0.2
+    # A streak is long along the fall and thin across it.
+    assert autocorrelation(long, 8) > autocorrelation(long.T, 8) + 0.4
+
+
+def test_rain_brightens_the_dark_and_the_veil_lowers_contrast():
+    assert rain_alone().min() >= 0
+    assert 0.3 < rain_alone().max() <= 0.95
+    ramp = tf.tile(tf.linspace(0.0, 1.0, 64)[None, None, :, None], (1, 64, 1, 3))
+    veil = Rain(amount=(0, 0), veil=(0.3, 0.3))(ramp, tf.constant([0, 0])).numpy()
+    assert np.ptp(veil) == pytest.approx(0.7, abs=1e-5)
+    assert np.array_equal(Rain(amount=(0, 0), veil=(0, 0))(ramp, tf.constant([0, 0])), ramp)
+
+
+def test_no_border_shows_in_rain():
+    """As much rain falls in the outermost rows and columns as inside, over many images."""
+    images = np.stack([rain_alone(seed, amount=(0.3, 0.3)) for seed in range(24)])
+    for axis in (1, 2):
+        profile = images.mean(axis=(0, 3 - axis))
+        spread = profile[20:-20].std()
+        for edge in (profile[:4].mean(), profile[-4:].mean()):
+            assert abs(edge - profile[20:-20].mean()) < 4 * spread
+
+
+def test_blur_kernels_are_motions():
+    blur = MotionBlur()
+    kernels = blur.kernels(64, tf.constant([0, 0])).numpy()
+    assert kernels.shape == (64, 29, 29)
+    assert kernels.min() >= 0
+    np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1, atol=1e-5)
+    offsets = np.arange(29) - 14
+    for axis in (1, 2):  # centred, so that nothing shifts
+        np.testing.assert_allclose(kernels.sum(axis=axis) @ offsets, 0, atol=1e-3)
+    area = (kernels > 1e-4).sum(axis=(1, 2))
+    assert area.min() < 20
+    assert area.max() > 60
+    assert len({kernel.round(4).tobytes() for kernel in kernels}) == 64
+
+
+def test_straight_lines_are_straight_and_of_their_extent():
+    kernels = MotionBlur(extent=(21, 21), linear=1).kernels(32, tf.constant([0, 0])).numpy()
+    y, x = np.mgrid[-14:15, -14:15]
+    for kernel in kernels:
+        moments = np.array(
+            [[(kernel * y * y).sum(), (kernel * x * y).sum()], [0, (kernel * x * x).sum()]]
+        )
+        moments[1, 0] = moments[0, 1]
+        across, along = np.linalg.eigvalsh(moments)
+        # 128 points, ends included, on a line of length L have the variance L^2 / 12 * 129 / 127;
+        # bilinear drawing adds up to 1/4.
+        assert along == pytest.approx(21**2 / 12 * 129 / 127, abs=0.3)
+        assert across < 0.3
+    shakes = MotionBlur(extent=(21, 21), linear=0).kernels(32, tf.constant([0, 0])).numpy()
+    bent = [
+        np.linalg.eigvalsh(
+            [[(k * y * y).sum(), (k * x * y).sum()], [(k * x * y).sum(), (k * x * x).sum()]]
+        )[0]
+        for k in shakes
+    ]
+    assert np.median(bent) > 1
+
+
+def test_blur_is_the_convolution_of_light():
+    blur = MotionBlur()
+    clean = np.random.default_rng(0).uniform(size=(1, 40, 50, 3)).astype(np.float32)
+    blurred = blur(clean, tf.constant([5, 6])).numpy()
+    kernel = blur.kernels(1, tf.constant([5, 6])).numpy()[0]
+    light = np.pad(to_linear(clean)[0], ((14, 14), (14, 14), (0, 0)), mode="reflect")
+    expected = np.stack(
+        [scipy.signal.convolve2d(light[..., c], kernel, mode="valid") for c in range(3)], axis=-1
+    )
+    # FFT in float32 of values of order one, then the slope of gamma, at most 12.92.
+    np.testing.assert_allclose(blurred[0], to_srgb(expected), atol=1e-5)
+    # A light among darkness stays brighter than an average of sRGB values would be.
+    dot = np.zeros((1, 41, 41, 3), np.float32)
+    dot[:, 20, 20] = 1
+    assert blur(dot, tf.constant([5, 6])).numpy().sum() > 2 * dot.sum()
+
+
+def test_a_flat_image_stays_flat_to_its_border():
+    for size in ((3, 50), (64, 64)):
+        clean = np.full((1, *size, 3), 0.4, np.float32)
+        np.testing.assert_allclose(MotionBlur()(clean, tf.constant([0, 1])), clean, atol=1e-5)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 40))
+@settings(max_examples=30, deadline=None)
+def test_reflection_is_that_of_numpy(height, width, margin):
+    images = np.arange(height * width, dtype=np.float32).reshape(1, height, width, 1)
+    expected = np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(reflect_pad(tf.constant(images), margin), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CameraNoise(0.1, 0.01), "shot noise must be a range"),
+        (lambda: Rain(amount=(0.5, 0.2)), "amount must be a range within 0..1"),
+        (lambda: Rain(angle=120), "angle of 0..90"),
+        (lambda: MotionBlur(extent=(3, 60)), "extent must be a range within 0..27"),
+        (lambda: MotionBlur(linear=2), "share of straight lines"),
+    ],
+)
+def test_ranges_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_degradation_of_a_task():
+    clean, pairs = [(0,)], [(0, 1)]
+    assert degradation_for("denoise", clean, "0-50") == GaussianNoise(0, 50)
+    assert degradation_for("denoise", clean, noise="camera") == CameraNoise()
+    assert degradation_for("derain", clean) == Rain()
+    assert degradation_for("deblur", clean) == MotionBlur()
+    for task in ("denoise", "derain", "deblur"):
+        assert degradation_for(task, pairs) is None
+    with pytest.raises(ValueError, match="sigma must be"):
+        degradation_for("denoise", clean, "loud")
+    with pytest.raises(ValueError, match="--noise must be one of gaussian, camera"):
+        degradation_for("denoise", clean, noise="quantum")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_skd.data import GaussianNoise, ImageStore, training_batches, validation_batches
 
@@ -52,6 +53,35 @@ def test_all_eight_orientations_occur(tmp_path):
     drawn = batches(store, steps=40, degradation=GaussianNoise(0, 0))
     seen = {patch.tobytes() for _, clean in drawn for patch in clean}
     assert len(seen) == 8
+
+
+def test_blurred_patches_know_what_lies_around_them(tmp_path):
+    """A patch of the pipeline is the blurred photograph's, not the blur of the patch alone."""
+
+    class Smear:
+        margin = 3
+
+        def __call__(self, clean, seed):
+            kernel = tf.ones((7, 7, 3, 1)) / 49
+            return tf.nn.depthwise_conv2d(clean, kernel, (1, 1, 1, 1), "SAME")  # zeros around
+
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    store = ImageStore([(image,)], 16, tmp_path)
+    padded = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="reflect") / np.float32(255)
+    whole = Smear()(padded[None], None).numpy()[0, 3:-3, 3:-3]
+    clean = image / np.float32(255)
+    places = {}
+    for turns in range(4):
+        for flip in (1, -1):
+            for top in range(25):
+                for left in range(41):
+                    box = np.s_[top : top + 16, left : left + 16]
+                    places[np.rot90(clean[box], turns)[:, ::flip].tobytes()] = (box, turns, flip)
+    for degraded, patches in batches(store, degradation=Smear()):
+        for smeared, patch in zip(degraded, patches, strict=True):
+            box, turns, flip = places[patch.tobytes()]
+            expected = np.rot90(whole[box], turns)[:, ::flip]
+            np.testing.assert_allclose(smeared, expected, atol=1e-5)
 
 
 def test_clean_images_need_a_degradation_and_pairs_take_none(photos, pairs):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_skd.data import ImageStore, find_groups
+from keras_skd.data import ImageStore
 
 
 @pytest.fixture
@@ -51,31 +51,23 @@ def test_too_little_disk_is_found_before_decoding(images, tmp_path, monkeypatch)
         ImageStore([(image,) for image in images], 16, tmp_path)
 
 
-def test_pairs_are_found_whatever_their_suffix(tmp_path):
-    save(tmp_path / "input", ["b.png", "a.jpg"])
-    save(tmp_path / "target", ["a.png", "b.png"])
-    groups = find_groups(tmp_path, "deblur")
-    assert [[path.name for path in group] for group in groups] == [
-        ["a.jpg", "a.png"],
-        ["b.png", "b.png"],
-    ]
+def test_rows_are_read_of_every_image_of_a_group(images, tmp_path):
+    store = ImageStore([(image, 255 - image) for image in images], 16, tmp_path)
+    for index, image in enumerate(images):
+        assert store.shape(index) == image.shape
+        first, second = store.rows(index, 3, 11)
+        assert np.array_equal(first, image[3:11])
+        assert np.array_equal(second, 255 - image[3:11])
 
 
-def test_clean_photos_serve_denoising_only(tmp_path):
-    save(tmp_path / "photos", ["a.png"])
-    assert [group[0].name for group in find_groups(tmp_path / "photos", "denoise")] == ["a.png"]
-    with pytest.raises(ValueError, match="derain trains on pairs"):
-        find_groups(tmp_path / "photos", "derain")
-
-
-def test_image_without_partner_is_named(tmp_path):
-    save(tmp_path / "input", ["a.png", "alone.png"])
-    save(tmp_path / "target", ["a.png"])
-    with pytest.raises(ValueError, match=r"1 images have no partner.*alone"):
-        find_groups(tmp_path, "denoise")
-
-
-def test_half_a_pair_of_folders_is_named(tmp_path):
-    save(tmp_path / "input", ["a.png"])
-    with pytest.raises(FileNotFoundError, match="target"):
-        find_groups(tmp_path, "denoise")
+def test_images_are_stored_in_order_whichever_is_decoded_first(tmp_path):
+    groups = []
+    for index in range(40):
+        # The first are the largest, so that with several threads the later ones are done first.
+        size = (200 - 4 * index, 16 + index)
+        Image.new("RGB", size, (index, 2, 3)).save(tmp_path / f"{index}.png")
+        groups.append((tmp_path / f"{index}.png",))
+    store = ImageStore(groups, 16, tmp_path)
+    for index in range(40):
+        assert store.shape(index) == (16 + index, 200 - 4 * index, 3)
+        assert (store[index][0][..., 0] == index).all()
