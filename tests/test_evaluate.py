@@ -1,12 +1,16 @@
 import csv
 import json
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_skd import evaluate
-from keras_skd.models import Restormer
+from keras_skd.data import find_groups
+from keras_skd.models import Restormer, with_image_size
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,69 @@ def test_pairs_of_deraining_are_measured_on_y(folder, capsys):
     options = ["--task", "derain", "--data", str(folder / "pairs")]
     assert evaluate.main([str(folder / "identity.keras"), *options]) == 0
     assert "(y; input" in capsys.readouterr().out
+
+
+def test_the_convention_of_the_task_is_stated_and_can_be_chosen(folder, tmp_path, capsys):
+    model, options = str(folder / "identity.keras"), ["--data", str(folder / "pairs")]
+    assert evaluate.main([model, "--task", "deblur", *options]) == 0
+    assert "PSNR and SSIM of 8-bit RGB; SSIM with an 11x11" in capsys.readouterr().out
+    options += ["--channel", "y", "--output", str(tmp_path)]
+    assert evaluate.main([model, "--task", "deblur", *options]) == 0
+    assert "8-bit Y of MATLAB's rgb2ycbcr" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["convention"] == evaluate.convention("y")
+    # The identity's image is its input, measured the same way.
+    assert scores["psnr"] == pytest.approx(scores["input_psnr"], abs=1e-3)
+
+
+def test_images_and_a_contact_sheet_are_written(folder, tmp_path):
+    options = ["--task", "derain", "--data", str(folder / "pairs"), "--output", str(tmp_path)]
+    assert evaluate.main([str(folder / "identity.keras"), *options, "--save-images"]) == 0
+    for name in ("0.png", "1.png"):
+        saved, given = (
+            np.asarray(Image.open(place / name))
+            for place in (tmp_path / "images", folder / "pairs" / "input")
+        )
+        np.testing.assert_array_equal(saved, given)
+    with Image.open(tmp_path / "contact_sheet.png") as sheet:
+        assert sheet.width == 3 * 40  # input, restored and target of the widest image
+        assert sheet.height == 18 + 32 + 18 + 24
+
+
+def test_a_tflite_of_fixed_size_is_tiled(folder, tmp_path):
+    fixed = with_image_size(keras.saving.load_model(folder / "identity.keras"), (16, 24))
+    converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
+    (tmp_path / "identity.tflite").write_bytes(converter.convert())
+    scores = []
+    for model in (folder / "identity.keras", tmp_path / "identity.tflite"):
+        options = ["--task", "denoise", "--data", str(folder / "photos"), "--output", str(tmp_path)]
+        assert evaluate.main([str(model), *options]) == 0
+        scores.append(json.loads((tmp_path / "scores.json").read_text()))
+    assert scores[1]["tile"] == [16, 24]
+    for name in ("input_psnr", "psnr", "ssim"):
+        assert scores[0][name] == pytest.approx(scores[1][name], abs=1e-3)
+
+
+def test_clean_photos_are_rained_on_and_blurred_by_seed(folder, capsys):
+    model = keras.saving.load_model(folder / "identity.keras")
+    groups = find_groups(folder / "photos", "derain", report=print)
+    assert "2 clean photographs; rain is added" in capsys.readouterr().out
+    for task in ("derain", "deblur"):
+        first, again, other = (evaluate.evaluate(model, groups, task, seed=s) for s in (0, 0, 1))
+        assert [row["psnr"] for row in first] == [row["psnr"] for row in again]
+        assert [row["psnr"] for row in first] != [row["psnr"] for row in other]
+
+
+def test_names_that_repeat_get_their_folders():
+    groups = [(Path("a/scene1/blur/1.png"),), (Path("a/scene2/blur/1.png"),)]
+    assert evaluate.image_names(groups) == ["scene1_blur_1.png", "scene2_blur_1.png"]
+
+
+def test_images_too_small_for_ssim_are_named(tmp_path, folder):
+    Image.new("RGB", (10, 30)).save(tmp_path / "thin.png")
+    model = keras.saving.load_model(folder / "identity.keras")
+    with pytest.raises(ValueError, match=r"thin\.png: 10x30 pixels; .* at least 11x11"):
+        evaluate.evaluate(model, [(tmp_path / "thin.png",)], "denoise")
 
 
 @pytest.mark.parametrize(
