@@ -12,7 +12,7 @@ from keras_skd.data.photo_files import read_photo
 def models(tmp_path_factory):
     """A negative, ``1 - x``, as ``.keras`` of any size and as ``.tflite`` of 64x64."""
     folder = tmp_path_factory.mktemp("models")
-    layer = keras.layers.Conv2D(3, 1, weights=None)
+    layer = keras.layers.Conv2D(3, 1)
     model = keras.Sequential([keras.Input((None, None, 3)), layer])
     layer.set_weights([-np.eye(3, dtype=np.float32)[None, None], np.ones(3, np.float32)])
     model.save(folder / "negative.keras")

@@ -249,6 +249,8 @@ def _chunk(name, data):
 def _write_deep_tiff(path, array, photo):
     import tifffile
 
+    if array.shape[2] == 2:  # Pillow, for one, does not open grey with transparency at 16 bits
+        array = array[..., [0, 0, 0, 1]]
     channels = array.shape[2]
     tags = {}
     if photo.exif is not None:
@@ -267,7 +269,7 @@ def _write_deep_tiff(path, array, photo):
             buffer,
             array[..., 0] if channels == 1 else array,
             photometric="rgb" if channels >= 3 else "minisblack",
-            extrasamples=["unassalpha"] if channels in (2, 4) else None,
+            extrasamples=["unassalpha"] if channels == 4 else None,
             planarconfig="contig" if channels > 1 else None,
             compression="zlib",
             metadata=None,
