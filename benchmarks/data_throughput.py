@@ -4,8 +4,8 @@
 
 Throughput: processor time (all threads of the process, pinned to one core) per batch of the
 pipeline of each task, against that of one training step of ``restormer_tiny`` without a teacher,
-the cheapest step there is. Both are taken in turns in one process, ``ROUNDS`` times, and the median
-of the ratios counts: processor time and turns make the ratio independent of what else runs.
+the cheapest step there is. They are taken in turns in one process, ``ROUNDS`` times, and the
+median of the ratios counts: processor time and turns make the ratio independent of what else runs.
 
 Memory: peak resident set of a process that stores N small generated JPEG files and draws batches,
 against one that stores a tenth of them.
@@ -86,22 +86,24 @@ def throughput():
             return 1000 * (time.process_time() - start) / count
 
         student()
-        rows = {}
-        for name, (store, degradation) in tasks.items():
+        for store, degradation in tasks.values():
             pipeline(store, degradation, 0)
-            feeds, eats = [], []
-            for number in range(1, ROUNDS + 1):
-                feeds.append(milliseconds(pipeline, BATCHES, store, degradation, number))
-                eats.append(milliseconds(student, STEPS))
-            ratios = [eat / feed for eat, feed in zip(eats, feeds, strict=True)]
-            rows[name] = {
-                "pipeline_ms_per_batch": round(statistics.median(feeds), 2),
-                "student_ms_per_step": round(statistics.median(eats), 1),
-                "ratio": round(statistics.median(ratios), 1),
-                "ratio_min": round(min(ratios), 1),
-                "ratio_max": round(max(ratios), 1),
-            }
-            print(name, rows[name], flush=True)
+        eats, feeds = [], {name: [] for name in tasks}
+        for number in range(1, ROUNDS + 1):
+            eats.append(milliseconds(student, STEPS))
+            for name, (store, degradation) in tasks.items():
+                feeds[name].append(milliseconds(pipeline, BATCHES, store, degradation, number))
+    rows = {}
+    for name, times in feeds.items():
+        ratios = [eat / feed for eat, feed in zip(eats, times, strict=True)]
+        rows[name] = {
+            "pipeline_ms_per_batch": round(statistics.median(times), 2),
+            "student_ms_per_step": round(statistics.median(eats), 1),
+            "ratio": round(statistics.median(ratios), 1),
+            "ratio_min": round(min(ratios), 1),
+            "ratio_max": round(max(ratios), 1),
+        }
+        print(name, rows[name], flush=True)
     return rows
 
 

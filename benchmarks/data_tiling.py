@@ -192,7 +192,8 @@ def main():
         row = measure(model, photograph(text), options.sigma, seed)
         result["photographs"][name] = row
         print(name, row, flush=True)
-    Path(options.output).write_text(json.dumps(result, indent=2) + "\n")
+        # After each, so that an interrupted run keeps what it has.
+        Path(options.output).write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
