@@ -28,7 +28,7 @@ MEMORY_BATCHES = 100
 
 def throughput():
     """Measures every task; returns a dict of rows."""
-    if hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity"):  # before TensorFlow counts the cores
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from keras_skd.quiet import import_tensorflow
 
@@ -36,7 +36,6 @@ def throughput():
     import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
     from keras_skd.data import (
         CameraNoise,
         GaussianNoise,
