@@ -35,22 +35,25 @@ def find_images(sources):
     """Files, folders and glob patterns to image files.
 
     Args:
-        sources: Paths: a file, a folder (the images directly in it) or a pattern such as
-            ``"holiday/*.jpg"``, which ``**`` lets descend.
+        sources: Paths: a file, a folder (the images directly in it, or the noisy ones of SIDD's or
+            DND's ``.mat`` files) or a pattern such as ``"holiday/*.jpg"``, which ``**`` lets
+            descend.
 
     Returns:
-        A list of paths, each once, in the order given.
+        A list of paths, or of :class:`~keras_skd.data.MatImage`, each once, in the order given.
 
     Raises:
         FileNotFoundError: A file or folder does not exist, or a pattern matches nothing.
         ValueError: A folder holds no images.
     """
     from keras_skd.data.images import is_image, list_images
+    from keras_skd.data.mat_files import dnd_crops, sidd_blocks
 
     paths = []
     for source in map(str, sources):
         if Path(source).is_dir():
-            paths += list_images(source)
+            in_mat = sidd_blocks(Path(source)) or dnd_crops(Path(source))
+            paths += [group[0] for group in in_mat[2]] if in_mat else list_images(source)
         elif Path(source).exists():
             paths.append(Path(source))
         elif glob.has_magic(source):
@@ -83,7 +86,11 @@ def output_paths(paths, folder, output_format=None):
 
     origins = {}
     for path in paths:
-        name = path.name if output_format is None else path.stem + FORMATS[output_format]
+        suffix = FORMATS.get(output_format)
+        if not isinstance(path, Path):  # in a .mat file
+            name = path.name + (suffix or ".png")
+        else:
+            name = path.stem + suffix if suffix else path.name
         output = Path(folder) / name
         if output in origins:
             raise ValueError(
@@ -99,7 +106,8 @@ def restore_file(model, path, output, *, tile=TILE, quality=95, overwrite=False,
 
     Args:
         model: As for :func:`~keras_skd.tiling.restore_tiled`.
-        path: The photograph, see :func:`~keras_skd.data.photo_files.read_photo`.
+        path: The photograph, see :func:`~keras_skd.data.photo_files.read_photo`, or a
+            :class:`~keras_skd.data.MatImage`.
         output: The file to write; its suffix chooses the format.
         tile: Side of the tiles for a Keras model, in pixels.
         quality: Of JPEG and WebP, 1..100.
@@ -112,12 +120,12 @@ def restore_file(model, path, output, *, tile=TILE, quality=95, overwrite=False,
         ValueError: It cannot be read, or not be written in that format.
         OSError: The output cannot be written.
     """
-    from keras_skd.data.photo_files import read_photo, write_photo
+    from keras_skd.data.photo_files import Photo, read_photo, write_photo
     from keras_skd.tiling import restore_tiled
 
     if Path(output).exists() and not overwrite:
         raise FileExistsError(f"{output}: exists already; --overwrite replaces it.")
-    photo = read_photo(path)
+    photo = read_photo(path) if isinstance(path, str | Path) else Photo(path.read())
     restored = photo.with_pixels(restore_tiled(model, photo.pixels, tile, on_tile))
     write_photo(output, restored, quality)
 
@@ -220,6 +228,8 @@ def _tiles_of(path, tile_size):
     from keras_skd.data.images import opened
     from keras_skd.tiling import spans
 
+    if not isinstance(path, Path):
+        return 1  # a block or crop of a .mat file
     try:
         with opened(path) as image:
             size = image.size[::-1]

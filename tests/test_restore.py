@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.io
 import tensorflow as tf
 from PIL import Image
 
@@ -84,6 +85,15 @@ def test_nothing_is_overwritten_unless_asked(models, photos, tmp_path, capsys):
     assert "a.png: exists already; --overwrite replaces it" in capsys.readouterr().err
     assert run(*arguments, "--overwrite") == 0
     assert read_photo(result).pixels.shape == (70, 100, 3)
+
+
+def test_noisy_blocks_of_mat_files(models, tmp_path):
+    blocks = np.random.default_rng(0).integers(0, 256, (1, 2, 16, 16, 3), np.uint8)
+    name = "BenchmarkNoisyBlocksSrgb"
+    scipy.io.savemat(tmp_path / f"{name}.mat", {name: blocks})
+    assert run(models / "negative.tflite", tmp_path, "--output", tmp_path / "out") == 0
+    restored = read_photo(tmp_path / "out" / "0001_02.png").pixels
+    np.testing.assert_array_equal(restored, 255 - blocks[0, 1])
 
 
 def test_format_and_quality(models, photos, tmp_path):
