@@ -1,5 +1,7 @@
 """Restormer's multi-Dconv head transposed attention (MDTA): attention across channels."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -114,14 +116,15 @@ class TransposedAttention(keras.layers.Layer):
 
     def _projections(self, x, norm):
         """q, k and v, each ``(1, height, width, channels)``; k with ``_IDLE`` zeros appended."""
-        parts = [slice(part * self.channels, (part + 1) * self.channels) for part in range(3)]
         qkv = []
-        for name, part, scale in zip(
-            "qkv", parts, (self._PRESCALE, self._PRESCALE, 1.0), strict=True
-        ):
+        for index, name in enumerate("qkv"):
+            part = slice(index * self.channels, (index + 1) * self.channels)
+            idle = self._IDLE if name == "k" else 0
+            # A half of the scale each: constants of a thousandth would leave float16's range.
+            factor = 1.0 if name == "v" else math.sqrt(self._PRESCALE)
             with tf.name_scope(name):
-                pixels = pointwise(x, self.qkv, norm, part, idle=self._IDLE if name == "k" else 0)
-                qkv.append(depthwise(pixels, self.qkv_depthwise, part, scale))
+                pixels = pointwise(x, self.qkv, norm, part, factor, idle)
+                qkv.append(depthwise(pixels, self.qkv_depthwise, part, factor))
         return qkv
 
     def _blocked(self, q, k, v):
