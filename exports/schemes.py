@@ -205,6 +205,7 @@ SCHEMES = {
         "float16 weights, half the size",
         50.0,
         0.01,
+        LEAST_RESIDUAL_PSNR,
     ),
     "dynamic_wi8_afp32": Scheme(
         lambda source, mix, image_type: dynamic_int8(source),
