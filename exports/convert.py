@@ -148,7 +148,7 @@ def convert(
 
 def _check_student(model, name):
     """Refuses what is no restorer of RGB images, and says why."""
-    inputs, outputs = model.inputs, model.outputs
+    inputs, outputs = model.inputs or (), model.outputs or ()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
             f"{name}: a student maps one image to one; this model has {len(inputs)} inputs and "

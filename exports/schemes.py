@@ -137,13 +137,9 @@ def static_int8(source, image_type):
     """
     import tensorflow as tf
 
-    (image,) = source.model.inputs
-
     def options(converter):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: (
-            {image.name: tile[None]} for tile in source.calibration
-        )
+        converter.representative_dataset = lambda: ([tile[None]] for tile in source.calibration)
         if image_type == "uint8":
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.uint8

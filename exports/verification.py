@@ -84,7 +84,7 @@ def verify_on_cpu(path, reference, tiles):
     }, restored
 
 
-def measure_latency(path, image, threads, runs=10):
+def measure_latency(path, image, threads, runs=7):
     """The time of one tile on the CPU.
 
     Args:

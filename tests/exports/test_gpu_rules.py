@@ -1,5 +1,7 @@
 """Every GPU rule catches a small model, and the accelerator agrees where it can be asked."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import tensorflow as tf
 
 from exports.flatbuffer import read_graph
 from exports.gpu_rules import RULES, check_rules
-from exports.gpu_run import find_drivers, verify_on_gpu
+from exports.gpu_run import verify_on_gpu
 from keras_skd.quiet import quiet
 
 SHAPE = (1, 16, 16, 8)
@@ -98,17 +100,12 @@ def test_a_rule_catches_its_negative_control(files, rule):
 
 
 @pytest.mark.parametrize("rule", [rule for rule, case in CASES.items() if case[1]])
-def test_the_accelerator_refuses_it_or_is_wrong(files, rule, tmp_path):
-    drivers = [driver for driver in find_drivers() if driver.name == "SwiftShader"]
-    if not drivers:
-        pytest.skip("no Vulkan driver SwiftShader; .ci/run installs it")
+def test_the_accelerator_refuses_it_or_is_wrong(files, rule, tmp_path, driver_named):
     path = tmp_path / "model.tflite"
     path.write_bytes(files[rule])
     images = np.random.default_rng(0).uniform(size=SHAPE).astype("float32")
-    (run,) = verify_on_gpu(path, images, drivers)
+    (run,) = verify_on_gpu(path, images, [driver_named("SwiftShader")])
     assert run["failure"] is not None
-    import re
-
     assert re.search(CASES[rule][1], run["failure"]), run["failure"]
 
 

@@ -28,11 +28,8 @@ def path(source, tmp_path_factory):
 
 
 @pytest.fixture(params=DRIVERS)
-def driver(request):
-    for found in find_drivers():
-        if found.name == request.param:
-            return found
-    pytest.skip(f"no Vulkan driver {request.param}; .ci/run installs it")
+def driver(request, driver_named):
+    return driver_named(request.param)
 
 
 def test_a_student_runs_on_the_gpu(path, source, driver):
