@@ -8,6 +8,8 @@ operations: ``gpu_compatibility.cc`` of TensorFlow Lite.
 
 from dataclasses import dataclass
 
+from keras_skd.layers.export_form import TEXTURE_SIZE
+
 # Operations that both delegates have. The classic one lacks the rest.
 SUPPORTED = frozenset(
     (
@@ -77,7 +79,6 @@ REMEDIES = {
     "GATHER": "slice with constant bounds",
 }
 ELEMENTWISE = frozenset(("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"))
-LARGEST_TEXTURE = 16384  # texels a side, of most phones
 INT8 = frozenset(("INT8", "UINT8"))
 
 
@@ -230,14 +231,38 @@ def _broadcast(graph, operation):
     return None
 
 
+def _texture_side(graph, operation):
+    """The longest side of a texture among an operation's tensors, and that tensor's shape.
+
+    ML Drift lays ``(1, height, width, channels)`` out as a texture of
+    ``height * ceil(channels / 4)`` by ``width``.
+    """
+    found = (0, ())
+    for tensor in _tensors(graph, (*operation.inputs, *operation.outputs)):
+        if len(tensor.shape) == 4 and not tensor.constant:
+            batch, height, width, channels = tensor.shape
+            found = max(found, (max(width, batch * height * -(-channels // 4)), tensor.shape))
+    return found
+
+
 def _texture(graph, operation):
-    for shape in _shapes(graph, operation):
-        # Height and width become a texture's sides; a matmul's rows are its width.
-        if len(shape) >= 3 and max(shape[1:-1]) > LARGEST_TEXTURE:
-            return (
-                f"has a side of {max(shape[1:-1])} in {shape}, over {LARGEST_TEXTURE} texels",
-                "work in blocks, (1, blocks, rows, columns)",
-            )
+    side, shape = _texture_side(graph, operation)
+    if side > 2 * TEXTURE_SIZE:
+        return (
+            f"needs a texture of {side} texels for {shape}, more than a GPU has",
+            "work in blocks, (1, blocks, rows, columns), or convert for a smaller tile",
+        )
+    return None
+
+
+def _large_texture(graph, operation):
+    side, shape = _texture_side(graph, operation)
+    if TEXTURE_SIZE < side <= 2 * TEXTURE_SIZE:
+        return (
+            f"needs a texture of {side} texels for {shape}; not every GPU has more than "
+            f"{TEXTURE_SIZE}",
+            "convert for a smaller tile where the GPU refuses it",
+        )
     return None
 
 
@@ -289,8 +314,10 @@ RULES = {
     "split": _split,
     "broadcast": _broadcast,
     "texture": _texture,
+    "large texture": _large_texture,
     "run-time sizes": _transposed_by_run_time_values,
     "float island": _float_island,
 }
-# A GPU computes int8 operations in float: islands cost time on the CPU, never right numbers.
-WARNINGS = frozenset(("float island",))
+# A GPU computes int8 operations in float: islands cost time on the CPU, never right numbers. What
+# a large texture does, the GPU that is there shows.
+WARNINGS = frozenset(("float island", "large texture"))

@@ -121,6 +121,13 @@ def test_a_dynamic_batch_is_caught():
     assert {item.rule for item in check_rules(read_graph(content))} == {"dynamic shape"}
 
 
+def test_a_large_texture_is_a_warning():
+    """(1, 64, 16, 1024) is 64 x 256 = 16384 texels: WebGPU promises 8192, many have more."""
+    content = converted(lambda x: tf.reshape(tf.nn.relu(x), (1, 64, 16, 1024)), (1, 512, 512, 4))
+    found = check_rules(read_graph(content))
+    assert {(item.rule, item.fatal) for item in found} == {("large texture", False)}
+
+
 def test_a_float_island_between_int8_operations_is_a_warning():
     from exports.schemes import Source
 
@@ -138,7 +145,7 @@ def test_a_float_island_between_int8_operations_is_a_warning():
 
 
 def test_every_rule_has_a_negative_control():
-    assert {*CASES, "dynamic shape", "float island"} == RULES.keys()
+    assert {*CASES, "dynamic shape", "large texture", "float island"} == RULES.keys()
 
 
 def test_a_clean_graph_passes():
