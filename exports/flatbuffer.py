@@ -143,6 +143,8 @@ def layer_of(name):
     """
     if name.endswith("/"):
         return name[:-1]
+    if name.startswith("StatefulPartitionedCall"):
+        return "the output"
     parts = [part for part in name.split(";")[0].split("/") if part]
     inner = parts[1:-1] if len(parts) > 2 else parts[-1:]
     return "/".join(_SUFFIX.sub("", part) for part in inner)

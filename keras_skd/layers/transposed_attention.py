@@ -140,15 +140,20 @@ class TransposedAttention(keras.layers.Layer):
         grams, squares = [], []
         for group in range(groups):
             part = slice(group * blocks // groups, (group + 1) * blocks // groups)
+            # The converter keeps a slice of everything: a copy for nothing.
+            k_part, q_part = (k, q) if groups == 1 else (k[:, part], q[:, part])
             # A slice has to stand between a transpose and a matmul: the converter fuses the two,
             # past any elementwise operation, into an adj flag, which the classic GPU delegate
             # ignores. It drops the idle channels of k, whose rows lie last.
-            k_transposed = ops.transpose(k[:, part], (0, 1, 3, 2))[:, :, : self.channels]
-            product = ops.matmul(k_transposed, q[:, part])  # rows: k
+            k_transposed = ops.transpose(k_part, (0, 1, 3, 2))[:, :, : self.channels]
+            product = ops.matmul(k_transposed, q_part)  # rows: k
             grams.append(ops.mean(product, axis=1, keepdims=True))
             squared = ops.sum(ops.square(k_transposed), axis=3, keepdims=True)
             squares.append(ops.mean(squared, axis=1, keepdims=True))
-        gram, k_squares = (sum(parts[1:], parts[0]) * (1 / groups) for parts in (grams, squares))
+        gram, k_squares = (
+            parts[0] if groups == 1 else sum(parts[1:], parts[0]) * (1 / groups)
+            for parts in (grams, squares)
+        )
         q_squares = ops.mean(ops.sum(ops.square(q), axis=2, keepdims=True), axis=1, keepdims=True)
         head_width = self.channels // self.num_heads
         temperature = ops.repeat(self.temperature, head_width)
