@@ -14,12 +14,14 @@ class Tiles:
 
     Attributes:
         calibration: float32 ``(32, tile, tile, 3)``, degraded.
+        calibration_clean: Their targets, float32, 0..1.
         degraded: float32 ``(8, tile, tile, 3)``: those that verify.
         clean: Their targets, float32, 0..1.
         source: Where the images come from.
     """
 
     calibration: np.ndarray
+    calibration_clean: np.ndarray
     degraded: np.ndarray
     clean: np.ndarray
     source: str
@@ -76,9 +78,9 @@ def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
         source = str(folder)
     generator.shuffle(calibration)
     generator.shuffle(verification)
-    calibration, _ = _degrade(calibration[:CALIBRATION_TILES], noise, (seed, 1))
-    degraded, clean = _degrade(verification[:VERIFICATION_TILES], noise, (seed, 2))
-    return Tiles(calibration, degraded, clean, source)
+    calibration = _degrade(calibration[:CALIBRATION_TILES], noise, (seed, 1))
+    verification = _degrade(verification[:VERIFICATION_TILES], noise, (seed, 2))
+    return Tiles(*calibration, *verification, source)
 
 
 def _embedded(tile):

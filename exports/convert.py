@@ -10,10 +10,12 @@ if __name__ == "__main__":
     # Run as a file, Python would search this folder for modules instead of the repository's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from exports.flatbuffer import read_graph, with_metadata
 from exports.schemes import SCHEMES
 
 TILE_SIZES = range(64, 513, 8)  # pixels
 TASKS = ("denoise", "derain", "deblur")
+IMAGE_TYPES = ("float32", "uint8")
 
 
 def convert(
@@ -25,13 +27,16 @@ def convert(
     calibration=None,
     task="denoise",
     sigma=25.0,
+    image_type="float32",
     keep_failed=False,
+    require_gpu=False,
     on_progress=None,
 ):
-    """Converts a student to ``.tflite`` files, verifies each and writes ``report.json``.
+    """Converts a student to ``.tflite`` files, verifies each and writes a report.
 
     A file gets its final name ``STUDENT_SCHEME.tflite`` only once all its checks have passed; one
-    of an earlier conversion is removed where they fail.
+    of an earlier conversion is removed where they fail. Beside the files are ``report.json``,
+    ``report.md`` and ``report.png``.
 
     Args:
         student: A ``.keras`` file or a preset's name.
@@ -42,7 +47,10 @@ def convert(
         calibration: Folder of at least 32 tiles' worth of images; None for embedded photographs.
         task: ``denoise``, ``derain`` or ``deblur``.
         sigma: Noise of ``denoise`` in 8-bit units: ``25`` or ``"0-50"``.
+        image_type: ``float32`` or ``uint8``: of the images of ``static_wi8_ai8``; the other schemes
+            take and give float32.
         keep_failed: Whether a file whose checks failed is kept under its final name.
+        require_gpu: Whether it is a failure that there is no Vulkan driver to verify on.
         on_progress: Called with a line of text as each step starts.
 
     Returns:
@@ -64,62 +72,140 @@ def convert(
         raise ValueError(f"tile must be a multiple of 8 from 64 to 512 pixels; got {tile}.")
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
+    if image_type not in IMAGE_TYPES:
+        raise ValueError(f"image_type must be float32 or uint8; got {image_type!r}.")
 
     from keras_skd.quiet import quiet
 
     progress = on_progress or (lambda line: None)
     with quiet():
+        from exports import report as reports
         from exports.calibration import load_tiles
-        from exports.report import ConversionReport, versions
-        from exports.verification import run_keras, task_psnr
+        from exports.gpu_run import HOW_TO_INSTALL, find_drivers
+        from exports.schemes import Source
+        from exports.verification import run_keras, task_psnr, task_ssim
         from keras_skd.command import output_folder, replaced
         from keras_skd.models import load_model, with_image_size
 
+        model = load_model(student)
+        _check_student(model, student)
+        model = with_image_size(model, (tile, tile))
         tiles = load_tiles(tile, calibration, task, sigma)
-        model = with_image_size(load_model(student), (tile, tile))
-    if model.input_shape[-1] != 3:
-        raise ValueError(
-            f"{student}: takes images of {model.input_shape[-1]} channels; export and its "
-            "calibration are for RGB students."
-        )
+    drivers = find_drivers()
     with output_folder(output, needed_bytes=4 * 4 * model.count_params()) as folder:
         progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
         with quiet():
             reference = run_keras(model, tiles.degraded)
-        results = {}
+        source = Source(model, tiles.calibration)
+        sensitivity = _sensitivity(source, tiles, progress) if "int8" in schemes else None
+        metadata = {
+            "name": Path(student).stem,
+            "task": task,
+            "tile": tile,
+            "value_range": [0.0, 1.0],
+            "student_sha256": _digest(student, model),
+        }
+        results, images = {}, {"input": tiles.degraded[0], "keras": reference[0]}
         for name in schemes:
             progress(f"{name}: {SCHEMES[name].description}")
-            file = folder / f"{Path(student).stem}_{name}.tflite"
-            content = SCHEMES[name].build(model, tiles.calibration)
-            results[name] = _write_verified(file, name, content, tiles, reference, keep_failed)
-        report = ConversionReport(
+            content = SCHEMES[name].build(
+                source, sensitivity and sensitivity.mix(source), image_type
+            )
+            results[name], images[name] = _write_verified(
+                folder / f"{Path(student).stem}_{name}.tflite",
+                name,
+                with_metadata(content, {**metadata, "scheme": name}),
+                tiles,
+                reference,
+                drivers,
+                keep_failed,
+                progress,
+            )
+        missing = f"not verified: no Vulkan driver; {HOW_TO_INSTALL}"
+        report = reports.ConversionReport(
             student=str(student),
-            student_sha256=_digest(student, model),
+            student_sha256=metadata["student_sha256"],
             task=task,
             tile=tile,
             tiles=tiles.source,
             keras_task_psnr=task_psnr(reference, tiles.clean),
+            keras_task_ssim=task_ssim(reference, tiles.clean),
             results=results,
-            versions=versions(),
+            sensitivity=sensitivity,
+            gpu="verified" if drivers else missing,
+            machine=reports.machine(drivers),
+            versions=reports.versions(),
+            general_failures=[f"GPU {missing}."] if require_gpu and not drivers else [],
         )
+        with replaced(folder / "report.png") as path:
+            reports.draw(path, report, {**images, "clean": tiles.clean[0]}, tile)
+        with replaced(folder / "report.md") as path:
+            path.write_text(report.as_markdown())
         with replaced(folder / "report.json") as path:
             path.write_text(report.as_json())
     return report
 
 
-def _write_verified(file, name, content, tiles, reference, keep_failed):
-    """Writes a scheme's bytes and measures them; ``file`` exists only if they pass."""
+def _check_student(model, name):
+    """Refuses what is no restorer of RGB images, and says why."""
+    inputs, outputs = model.inputs or (), model.outputs or ()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            f"{name}: a student maps one image to one; this model has {len(inputs)} inputs and "
+            f"{len(outputs)} outputs. Save the restoring part alone."
+        )
+    shapes = tuple(inputs[0].shape), tuple(outputs[0].shape)
+    if len(shapes[0]) != 4 or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{name}: a student maps images (batch, height, width, channels) to images of the same "
+            f"size; this model maps {shapes[0]} to {shapes[1]}."
+        )
+    if shapes[0][-1] != 3:
+        raise ValueError(
+            f"{name}: takes images of {shapes[0][-1]} channels; export and its calibration are for "
+            "RGB students."
+        )
+
+
+def _sensitivity(source, tiles, progress):
+    """Measures on small tiles: the cost in dB does not depend on their size, the time does."""
+    from exports.schemes import Source
+    from exports.sensitivity import TILE, TILES, measure
+    from keras_skd.models import with_image_size
+    from keras_skd.quiet import quiet
+
+    progress("int8: sensitivity of each layer and operation")
+    size = min(TILE, tiles.calibration.shape[1])
+    crop = (slice(None), slice(size), slice(size))
+    if size < tiles.calibration.shape[1]:
+        with quiet():
+            model = with_image_size(source.model, (size, size))
+        source = Source(model, tiles.calibration[crop])
+    degraded, clean = tiles.calibration[crop][:TILES], tiles.calibration_clean[crop][:TILES]
+    return measure(source, degraded, clean, progress)
+
+
+def _write_verified(file, name, content, tiles, reference, drivers, keep_failed, progress):
+    """Writes a scheme's bytes and measures them; ``file`` exists only if they pass.
+
+    Returns:
+        The :class:`~exports.report.SchemeResult` and the first tile restored.
+    """
+    from exports.gpu_rules import check_rules
+    from exports.gpu_run import verify_on_gpu
     from exports.report import SchemeResult
     from exports.verification import verify_on_cpu
 
     scheme = SCHEMES[name]
+    graph = read_graph(content)
+    violations = check_rules(graph)
+    failures = [f"{name}: {violation}" for violation in violations if violation.fatal]
     file.unlink(missing_ok=True)
     part = file.with_name(f".part-{os.getpid()}-{file.name}")
     try:
         part.write_bytes(content)
-        cpu = verify_on_cpu(part, reference, tiles)
-        failures = []
-        if cpu["residual_psnr"] < scheme.least_residual_psnr:
+        cpu, restored = verify_on_cpu(part, reference, tiles)
+        if not cpu["residual_psnr"] >= scheme.least_residual_psnr:
             failures.append(
                 f"{name}: the residual is {cpu['residual_psnr']:.1f} dB from Keras; at least "
                 f"{scheme.least_residual_psnr:g} dB are needed."
@@ -129,6 +215,20 @@ def _write_verified(file, name, content, tiles, reference, keep_failed):
                 f"{name}: PSNR to the clean tiles changes by {cpu['task_psnr_change']:+.3f} dB; at "
                 f"most {scheme.greatest_task_change:g} dB are allowed."
             )
+        if drivers:
+            progress(f"{name}: GPU, {', '.join(driver.name for driver in drivers)}")
+        gpu = verify_on_gpu(
+            part,
+            tiles.degraded[:1],
+            drivers,
+            reference=restored[:1],
+            least_residual_psnr=scheme.least_gpu_psnr,
+        )
+        failures += [
+            f"{name}: on {run['driver']} in {run['precision']} it {run['failure']}."
+            for run in gpu
+            if run["failure"]
+        ]
         kept = keep_failed or not failures
         if kept:
             part.replace(file)
@@ -140,8 +240,11 @@ def _write_verified(file, name, content, tiles, reference, keep_failed):
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         **cpu,
+        gpu=gpu,
+        operations=graph.histogram(),
+        warnings=[str(violation) for violation in violations if not violation.fatal],
         failures=failures,
-    )
+    ), restored[0]
 
 
 def _digest(student, model):
@@ -163,7 +266,7 @@ def parser():
     result = argparse.ArgumentParser(
         prog="python exports/convert.py",
         description="Converts a student to .tflite files and verifies each.\n\nschemes:\n"
-        + "\n".join(f"  {name:6}{scheme.description}" for name, scheme in SCHEMES.items()),
+        + "\n".join(f"  {name:19}{scheme.description}" for name, scheme in SCHEMES.items()),
         formatter_class=_HelpFormatter,
     )
     result.add_argument("student", metavar="STUDENT", help=".keras file or preset")
@@ -180,8 +283,17 @@ def parser():
     result.add_argument(
         "--sigma", default="25", help="denoise: noise in 8-bit units, a level or a range 0-50"
     )
+    result.add_argument(
+        "--image-type",
+        choices=IMAGE_TYPES,
+        default="float32",
+        help="of input and output of static_wi8_ai8",
+    )
     result.add_argument("--output", metavar="DIR", required=True, help="folder of the results")
     result.add_argument("--keep-failed", action="store_true", help="keep files whose checks failed")
+    result.add_argument(
+        "--require-gpu", action="store_true", help="fail where there is no Vulkan driver"
+    )
     return result
 
 
@@ -200,11 +312,14 @@ def main(arguments=None):
             calibration=options.calibration,
             task=options.task,
             sigma=options.sigma,
+            image_type=options.image_type,
             keep_failed=options.keep_failed,
+            require_gpu=options.require_gpu,
             on_progress=lambda line: print(line, flush=True),
         )
     print(report.table())
-    print(Path(options.output) / "report.json")
+    for name in ("report.json", "report.md", "report.png"):
+        print(Path(options.output) / name)
     for failure in report.failures:
         print(f"convert: failed check: {failure}", file=sys.stderr)
     return FAILED_CHECK if report.failures else 0

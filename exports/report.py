@@ -3,8 +3,28 @@
 import importlib.metadata
 import json
 import math
+import os
 import platform
 from dataclasses import asdict, dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time of one tile on the CPU.
+
+    Attributes:
+        threads: CPU threads.
+        median_ms: Median.
+        spread_ms: Distance of the quartiles.
+        runs: Calls measured.
+    """
+
+    threads: int
+    median_ms: float
+    spread_ms: float
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -17,10 +37,15 @@ class SchemeResult:
         bytes: Its size.
         sha256: Its digest.
         residual_psnr: Against Keras in dB, see :func:`exports.verification.residual_psnr`.
+        image_psnr: The whole image against Keras in dB.
         task_psnr: Against the clean verification tiles, in dB.
+        task_ssim: Against the same.
         task_psnr_change: ``task_psnr`` minus that of Keras, in dB.
-        latency_ms: Median of one tile on the CPU.
-        threads: CPU threads of that.
+        latencies: List of :class:`Latency`, with one thread and with all.
+        gpu: One dict a driver and precision, see :func:`exports.gpu_run.verify_on_gpu`; empty
+            where nothing was run.
+        operations: Kind of operation to its count.
+        warnings: GPU rules broken without harm to the numbers, one line each.
         failures: Checks that failed, one line each.
     """
 
@@ -29,11 +54,20 @@ class SchemeResult:
     bytes: int
     sha256: str
     residual_psnr: float
+    image_psnr: float
     task_psnr: float
+    task_ssim: float
     task_psnr_change: float
-    latency_ms: float
-    threads: int
+    latencies: list
+    gpu: list
+    operations: dict
+    warnings: list
     failures: list
+
+    @property
+    def operation_count(self):
+        """Operations of the graph."""
+        return sum(self.operations.values())
 
 
 @dataclass(frozen=True)
@@ -47,8 +81,13 @@ class ConversionReport:
         tile: Height and width in pixels.
         tiles: Source of the tiles that calibrate and verify.
         keras_task_psnr: PSNR of the Keras student to the clean verification tiles, in dB.
+        keras_task_ssim: SSIM of the same.
         results: Scheme name to :class:`SchemeResult`.
+        sensitivity: :class:`exports.sensitivity.Sensitivity`, or None without ``int8``.
+        gpu: ``verified`` or what to install.
+        machine: Processor, threads, Vulkan drivers.
         versions: Package to version.
+        general_failures: Failures that belong to no file.
     """
 
     student: str
@@ -57,13 +96,21 @@ class ConversionReport:
     tile: int
     tiles: str
     keras_task_psnr: float
+    keras_task_ssim: float
     results: dict
+    sensitivity: object
+    gpu: str
+    machine: dict
     versions: dict
+    general_failures: list
 
     @property
     def failures(self):
         """Checks that failed, one line each; empty if all passed."""
-        return [line for result in self.results.values() for line in result.failures]
+        return [
+            *self.general_failures,
+            *(line for result in self.results.values() for line in result.failures),
+        ]
 
     def as_dict(self):
         """The report as JSON takes it: infinities become their names."""
@@ -75,14 +122,177 @@ class ConversionReport:
 
     def table(self):
         """The report as aligned text, one line a scheme."""
-        header = f"{'':6}{'file KB':>9}{'residual dB':>13}{'PSNR dB':>9}{'change':>9}{'CPU ms':>9}"
-        keras = f"{'keras':6}{'-':>9}{'-':>13}{self.keras_task_psnr:9.2f}{'-':>9}{'-':>9}"
-        lines = [
-            f"{name:6}{result.bytes / 1000:9,.0f}{result.residual_psnr:13.1f}"
-            f"{result.task_psnr:9.2f}{result.task_psnr_change:+9.3f}{result.latency_ms:9.1f}"
-            for name, result in self.results.items()
+        rows = [
+            ["", "file KB", "residual dB", "PSNR dB", "change", "SSIM", "CPU ms"],
+            ["keras", "-", "-", f"{self.keras_task_psnr:.2f}", "-", f"{self.keras_task_ssim:.4f}"],
         ]
-        return "\n".join([header, keras, *lines])
+        rows[1].append("-")
+        for name, result in self.results.items():
+            rows.append(
+                [
+                    name,
+                    f"{result.bytes / 1000:,.0f}",
+                    f"{result.residual_psnr:.1f}",
+                    f"{result.task_psnr:.2f}",
+                    f"{result.task_psnr_change:+.3f}",
+                    f"{result.task_ssim:.4f}",
+                    f"{result.latencies[-1].median_ms:.1f}",
+                ]
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if place else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        return "\n".join([*lines, *self.gpu_lines()])
+
+    def gpu_lines(self):
+        """What ran on the GPU: a line a file and driver."""
+        if self.gpu != "verified":
+            return [f"GPU: {self.gpu}"]
+        lines = []
+        for name, result in self.results.items():
+            for run in result.gpu:
+                count = result.operation_count
+                state = run["failure"] or (
+                    f"{count} of {count} operations, residual {run['residual_psnr']:.1f} dB from "
+                    "the CPU's"
+                )
+                lines.append(f"GPU: {name}, {run['driver']} {run['precision']}: {state}")
+        return lines
+
+    def as_markdown(self):
+        """The report as a page of Markdown."""
+        text = [
+            f"# Export of {self.student}",
+            "",
+            f"Task {self.task}; tile {self.tile}x{self.tile}; tiles of {self.tiles}; "
+            f"sha256 of the student `{self.student_sha256}`.",
+            "",
+            "Residual dB: PSNR of restored minus input, against Keras, whose peak is the "
+            "residual's own. PSNR and SSIM are those to the clean tiles, on 8 bits; change is that "
+            "from Keras.",
+            "",
+            *_markdown_table(
+                ["scheme", "KB", "of fp32", "residual dB", "image dB", "PSNR", "change", "SSIM"]
+                + [f"CPU ms, {latency.threads} threads" for latency in self._latencies()],
+                [
+                    [
+                        "keras",
+                        *("" for _ in range(4)),
+                        f"{self.keras_task_psnr:.3f}",
+                        "",
+                        f"{self.keras_task_ssim:.4f}",
+                        *("" for _ in self._latencies()),
+                    ],
+                    *(self._row(result) for result in self.results.values()),
+                ],
+            ),
+            "",
+            "## GPU",
+            "",
+            *[f"- {line.removeprefix('GPU: ')}" for line in self.gpu_lines()],
+            "",
+            "## Checks that failed",
+            "",
+            *([f"- {line}" for line in self.failures] or ["None."]),
+            "",
+            "## Operations",
+            "",
+        ]
+        for name, result in self.results.items():
+            counts = ", ".join(f"{kind} {count}" for kind, count in result.operations.items())
+            text.append(f"- {name}: {result.operation_count}: {counts}")
+            text += [f"  - {line}" for line in result.warnings[:10]]
+        if self.sensitivity is not None:
+            text += ["", "## Sensitivity to int8", "", *self._sensitivity()]
+        text += ["", "## Machine", ""]
+        text += [f"- {key}: {value}" for key, value in {**self.machine, **self.versions}.items()]
+        return "\n".join(text) + "\n"
+
+    def _latencies(self):
+        return next(iter(self.results.values())).latencies
+
+    def _row(self, result):
+        full = self.results.get("fp32")
+        return [
+            result.scheme,
+            f"{result.bytes / 1000:,.0f}",
+            f"{result.bytes / full.bytes:.3f}" if full else "",
+            f"{result.residual_psnr:.1f}",
+            f"{result.image_psnr:.1f}",
+            f"{result.task_psnr:.3f}",
+            f"{result.task_psnr_change:+.3f}",
+            f"{result.task_ssim:.4f}",
+            *(f"{item.median_ms:.1f} ± {item.spread_ms:.1f}" for item in result.latencies),
+        ]
+
+    def _sensitivity(self):
+        report = self.sensitivity
+        kept = ", ".join(report.float_layers) or "none"
+        return [
+            f"{report.tiles} calibration tiles of {report.tile}x{report.tile}. All convolutions in "
+            f"int8 lose {report.all_convolutions_loss:.3f} dB; the recommended mix keeps in float: "
+            f"{kept}; it loses {report.psnr_loss:.3f} dB. A layer is measured alone, a kind of "
+            "operation on top of all convolutions.",
+            "",
+            *_markdown_table(
+                ["quantised", "", "operations", "PSNR loss dB", "residual dB"],
+                [
+                    [
+                        cost.name,
+                        cost.group,
+                        str(cost.operations),
+                        f"{cost.psnr_loss:.4f}",
+                        f"{cost.residual_psnr:.1f}",
+                    ]
+                    for cost in report.costs
+                ],
+            ),
+        ]
+
+
+def draw(path, report, images, tile):
+    """Draws what the files restore, and by how much that differs from Keras.
+
+    Args:
+        path: The PNG to write.
+        report: A :class:`ConversionReport`.
+        images: Title to image; ``input``, ``keras``, the schemes and ``clean``.
+        tile: Height and width in pixels.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    gain = 20
+    figure, axes = plt.subplots(2, len(images), figsize=(2.6 * len(images), 5.6), squeeze=False)
+    for column, (title, image) in enumerate(images.items()):
+        result = report.results.get(title)
+        axes[0, column].imshow(np.clip(image, 0, 1), interpolation="none")
+        axes[0, column].set_title(
+            title if result is None else f"{title}\n{result.task_psnr_change:+.3f} dB", fontsize=9
+        )
+        if result is not None:
+            difference = 0.5 + gain * (image - images["keras"])
+            axes[1, column].imshow(np.clip(difference, 0, 1), interpolation="none")
+            axes[1, column].set_title(
+                f"minus keras, x{gain}\n{result.residual_psnr:.1f} dB", fontsize=9
+            )
+        for axis in axes[:, column]:
+            axis.axis("off")
+    figure.suptitle(f"{report.student}, {report.task}, {tile}x{tile}", fontsize=10)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=100, format="png")
+    plt.close(figure)
+
+
+def _markdown_table(header, rows):
+    return ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
 
 
 def _finite(value):
@@ -91,6 +301,15 @@ def _finite(value):
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def machine(drivers):
+    """What this machine is, as far as timings and the GPU go."""
+    return {
+        "architecture": platform.machine(),
+        "threads": os.cpu_count(),
+        "Vulkan drivers": ", ".join(driver.name for driver in drivers) or "none",
+    }
 
 
 def versions():

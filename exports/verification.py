@@ -1,5 +1,7 @@
 """How close a ``.tflite`` file is to the Keras student."""
 
+import os
+
 import numpy as np
 
 
@@ -42,6 +44,13 @@ def run_keras(model, images):
     return np.concatenate([run(image[None]).numpy() for image in images])
 
 
+def task_ssim(restored, clean):
+    """Mean SSIM to the clean tiles, on 8 bits as the papers measure it."""
+    from keras_skd.metrics import ssim
+
+    return float(np.mean([ssim(*pair) for pair in zip(restored, clean, strict=True)]))
+
+
 def verify_on_cpu(path, reference, tiles):
     """Measures a ``.tflite`` file on LiteRT's CPU kernels.
 
@@ -51,18 +60,45 @@ def verify_on_cpu(path, reference, tiles):
         tiles: See :class:`exports.calibration.Tiles`.
 
     Returns:
-        A dict of ``residual_psnr`` against Keras, ``task_psnr`` to the clean tiles and
-        ``task_psnr_change`` to that of Keras (dB), ``latency_ms`` of one tile and its ``threads``.
+        A dict of ``residual_psnr`` against Keras, ``image_psnr`` of the whole image against Keras,
+        ``task_psnr`` and ``task_ssim`` to the clean tiles, ``task_psnr_change`` to that of Keras
+        (PSNR in dB), and ``latencies``, a list of :class:`exports.report.Latency`; and the
+        restored tiles.
     """
     from keras_skd.tflite import TFLiteRunner
 
     runner = TFLiteRunner(path)
     restored = np.stack([runner(image) for image in tiles.degraded])
     score = task_psnr(restored, tiles.clean)
+    error = np.mean((np.float64(restored) - reference) ** 2)
     return {
         "residual_psnr": residual_psnr(restored, reference, tiles.degraded),
+        "image_psnr": float(-10 * np.log10(error)) if error else np.inf,
         "task_psnr": score,
+        "task_ssim": task_ssim(restored, tiles.clean),
         "task_psnr_change": score - task_psnr(reference, tiles.clean),
-        "latency_ms": runner.latency_ms(tiles.degraded[0]),
-        "threads": runner.threads,
-    }
+        "latencies": [
+            measure_latency(path, tiles.degraded[0], threads)
+            for threads in sorted({1, os.cpu_count()})
+        ],
+    }, restored
+
+
+def measure_latency(path, image, threads, runs=7):
+    """The time of one tile on the CPU.
+
+    Args:
+        path: The ``.tflite`` file.
+        image: float32 ``(height, width, channels)``.
+        threads: CPU threads.
+        runs: Calls to time, after one to warm up.
+
+    Returns:
+        A :class:`exports.report.Latency`.
+    """
+    from exports.report import Latency
+    from keras_skd.tflite import TFLiteRunner
+
+    times = TFLiteRunner(path, threads=threads).latencies_ms(image, runs)
+    quartiles = np.percentile(times, (25, 50, 75))
+    return Latency(threads, float(quartiles[1]), float(quartiles[2] - quartiles[0]), runs)

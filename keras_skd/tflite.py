@@ -1,5 +1,6 @@
 """Runs a ``.tflite`` restorer on the CPU."""
 
+import json
 import os
 import statistics
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_skd.quiet import quiet
+
+METADATA_NAME = "keras_skd"  # of the entry in the file's table of metadata
 
 
 class TFLiteRunner:
@@ -21,10 +24,13 @@ class TFLiteRunner:
         size: ``(height, width)`` that the model takes, in pixels.
         channels: Channels of the image.
         threads: CPU threads.
+        metadata: What the export wrote into the file: ``name``, ``task``, ``tile`` (pixels),
+            ``value_range``, ``scheme`` and ``student_sha256``; empty for a file of another origin.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no ``.tflite`` model, or not one of a single float32 image of fixed size.
+        ValueError: It is no ``.tflite`` model, or not one of a single image of fixed size, float32
+            or uint8.
     """
 
     def __init__(self, model, threads=None):
@@ -52,15 +58,15 @@ class TFLiteRunner:
             or len(outputs) != 1
             or len(shape) != 4
             or shape[0] != 1
-            or inputs[0]["dtype"] != np.float32
-            or outputs[0]["dtype"] != np.float32
+            or any(side["dtype"] not in (np.float32, np.uint8) for side in (*inputs, *outputs))
         ):
             raise ValueError(
-                f"{name}: a restorer maps one float32 image (1, height, width, channels) to one; "
-                f"this takes {_described(inputs)} and gives {_described(outputs)}."
+                f"{name}: a restorer maps one image (1, height, width, channels), float32 or "
+                f"uint8, to one; this takes {_described(inputs)} and gives {_described(outputs)}."
             )
         self.size, self.channels = shape[1:3], shape[3]
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input, self._output = inputs[0], outputs[0]
+        self.metadata = read_metadata(content)
 
     def __call__(self, image):
         """Restores one image.
@@ -79,19 +85,50 @@ class TFLiteRunner:
                 f"this model takes images of {(*self.size, self.channels)}; got "
                 f"{tuple(image.shape)}. Cut larger images into tiles."
             )
-        self._interpreter.set_tensor(self._input, np.asarray(image, np.float32)[None])
+        image = np.asarray(image, np.float32)[None]
+        if self._input["dtype"] == np.uint8:
+            scale, zero = self._input["quantization"]
+            image = np.clip(np.rint(image / scale) + zero, 0, 255).astype(np.uint8)
+        self._interpreter.set_tensor(self._input["index"], image)
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)[0]
+        restored = self._interpreter.get_tensor(self._output["index"])[0]
+        if restored.dtype == np.uint8:
+            scale, zero = self._output["quantization"]
+            restored = np.float32(scale) * (restored.astype(np.float32) - zero)
+        return restored
 
     def latency_ms(self, image, runs=10):
         """Median time of one call in milliseconds, after one warm-up call."""
+        return statistics.median(self.latencies_ms(image, runs))
+
+    def latencies_ms(self, image, runs=10):
+        """Times of ``runs`` calls in milliseconds, after one warm-up call."""
         self(image)
         times = []
         for _ in range(runs):
             start = time.perf_counter()
             self(image)
-            times.append(time.perf_counter() - start)
-        return 1000 * statistics.median(times)
+            times.append(1000 * (time.perf_counter() - start))
+        return times
+
+
+def read_metadata(content):
+    """The metadata that the export wrote into a ``.tflite`` file.
+
+    Args:
+        content: The file, bytes.
+
+    Returns:
+        A dict, empty where there is none.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if (entry.Name() or b"").decode() == METADATA_NAME:
+            return json.loads(bytes(model.Buffers(entry.Buffer()).DataAsNumpy()))
+    return {}
 
 
 def _described(tensors):

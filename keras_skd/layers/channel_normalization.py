@@ -110,11 +110,12 @@ class ChannelNormalization(keras.layers.Layer):
 
     def standardised(self, x):
         """The export form before its ``scale`` and ``bias``, which the next layer may fold."""
-        scaled = ops.cast(x, "float32") * self._PRESCALE
-        centred = scaled - ops.mean(scaled, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        inverse = ops.rsqrt(variance + self.epsilon * self._PRESCALE**2)
-        return (scaled if self.bias is None else centred) * inverse
+        with tf.name_scope(self.name):
+            scaled = ops.cast(x, "float32") * self._PRESCALE
+            centred = scaled - ops.mean(scaled, axis=-1, keepdims=True)
+            variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+            inverse = ops.rsqrt(variance + self.epsilon * self._PRESCALE**2)
+            return (scaled if self.bias is None else centred) * inverse
 
     def get_config(self):
         return {**super().get_config(), "with_bias": self.with_bias, "epsilon": self.epsilon}

@@ -33,7 +33,7 @@ def split_channels(x, parts, export_form):
     return [x[..., part * width : (part + 1) * width] for part in range(parts)]
 
 
-def pointwise(x, convolution, norm=None, channels=slice(None), idle=0):
+def pointwise(x, convolution, norm=None, channels=slice(None), factor=1.0, idle=0):
     """Some output channels of a 1x1 convolution of ``norm(x)``, as one operation. Export form.
 
     Convolutions of their own for the parts of a wider one cost nothing and spare the slices: a
@@ -45,6 +45,7 @@ def pointwise(x, convolution, norm=None, channels=slice(None), idle=0):
         convolution: A :class:`keras.layers.Conv2D` of kernel size 1.
         norm: A :class:`~keras_skd.layers.ChannelNormalization` to fold, or None.
         channels: Slice of the output channels.
+        factor: Folded into the constants.
         idle: Channels of zeros to append.
     """
     kernel = convolution.kernel[..., channels]
@@ -54,25 +55,31 @@ def pointwise(x, convolution, norm=None, channels=slice(None), idle=0):
             folded = tf.linalg.matvec(kernel[0, 0], norm.bias, transpose_a=True)
             bias = folded if bias is None else bias + folded
         kernel = kernel * norm.scale[:, None]
-    kernel = tf.pad(kernel, [[0, 0], [0, 0], [0, 0], [0, idle]])
-    bias = bias if bias is None else tf.pad(bias, [[0, idle]])
+    kernel = kernel * factor
+    bias = bias if bias is None else bias * factor
+    if idle:
+        kernel = tf.concat([kernel, tf.zeros((*kernel.shape[:3], idle))], axis=3)
+        bias = bias if bias is None else tf.concat([bias, tf.zeros(idle)], axis=0)
     y = tf.nn.conv2d(x, kernel, 1, "VALID")
-    return y if bias is None else tf.nn.bias_add(y, bias)
+    # Not bias_add: TensorFlow's layout pass for oneDNN aborts on its fusion with such a kernel.
+    return y if bias is None else y + bias
 
 
 def depthwise(x, convolution, channels=slice(None), factor=1.0):
-    """Some channels of a 3x3 depthwise convolution, times ``factor``. Export form.
+    """Some channels of a 3x3 depthwise convolution, times ``factor`` squared. Export form.
 
     Args:
-        x: Those channels of its input, and any number of idle ones, which become zeros.
+        x: Those channels of its input, times ``factor``, and any number of idle ones, which become
+            zeros.
         convolution: A :class:`keras.layers.DepthwiseConv2D` of kernel size 3.
         channels: Slice of the channels.
         factor: Folded into the constants.
     """
     kernel = convolution.kernel[:, :, channels] * factor
+    bias = convolution.bias[channels] * factor**2 if convolution.use_bias else None
     idle = x.shape[-1] - kernel.shape[2]
-    kernel = tf.pad(kernel, [[0, 0], [0, 0], [0, idle], [0, 0]])
+    if idle:
+        kernel = tf.concat([kernel, tf.zeros((*kernel.shape[:2], idle, 1))], axis=2)
+        bias = bias if bias is None else tf.concat([bias, tf.zeros(idle)], axis=0)
     y = tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME")
-    if not convolution.use_bias:
-        return y
-    return tf.nn.bias_add(y, tf.pad(convolution.bias[channels] * factor, [[0, idle]]))
+    return y if bias is None else y + bias

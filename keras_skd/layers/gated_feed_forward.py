@@ -76,10 +76,12 @@ class GatedFeedForward(keras.layers.Layer):
         return self.project_out(gelu_gate(self.depthwise(self.project_in(x))))
 
     def _exported(self, x, norm):
-        gate, value = (
-            depthwise(pointwise(x, self.project_in, norm, half), self.depthwise, half)
-            for half in (slice(self.hidden), slice(self.hidden, None))
-        )
+        halves = []
+        for name, half in (("gate", slice(self.hidden)), ("value", slice(self.hidden, None))):
+            with tf.name_scope(name):
+                pixels = pointwise(x, self.project_in, norm, half)
+                halves.append(depthwise(pixels, self.depthwise, half))
+        gate, value = halves
         return self.project_out(ops.gelu(gate, approximate=False) * value)
 
     def get_config(self):

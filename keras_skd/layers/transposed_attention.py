@@ -1,5 +1,7 @@
 """Restormer's multi-Dconv head transposed attention (MDTA): attention across channels."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -114,14 +116,15 @@ class TransposedAttention(keras.layers.Layer):
 
     def _projections(self, x, norm):
         """q, k and v, each ``(1, height, width, channels)``; k with ``_IDLE`` zeros appended."""
-        parts = [slice(part * self.channels, (part + 1) * self.channels) for part in range(3)]
         qkv = []
-        for name, part, scale in zip(
-            "qkv", parts, (self._PRESCALE, self._PRESCALE, 1.0), strict=True
-        ):
+        for index, name in enumerate("qkv"):
+            part = slice(index * self.channels, (index + 1) * self.channels)
+            idle = self._IDLE if name == "k" else 0
+            # A half of the scale each: constants of a thousandth would leave float16's range.
+            factor = 1.0 if name == "v" else math.sqrt(self._PRESCALE)
             with tf.name_scope(name):
-                pixels = pointwise(x, self.qkv, norm, part, idle=self._IDLE if name == "k" else 0)
-                qkv.append(depthwise(pixels, self.qkv_depthwise, part, scale))
+                pixels = pointwise(x, self.qkv, norm, part, factor, idle)
+                qkv.append(depthwise(pixels, self.qkv_depthwise, part, factor))
         return qkv
 
     def _blocked(self, q, k, v):
@@ -137,15 +140,20 @@ class TransposedAttention(keras.layers.Layer):
         grams, squares = [], []
         for group in range(groups):
             part = slice(group * blocks // groups, (group + 1) * blocks // groups)
+            # The converter keeps a slice of everything: a copy for nothing.
+            k_part, q_part = (k, q) if groups == 1 else (k[:, part], q[:, part])
             # A slice has to stand between a transpose and a matmul: the converter fuses the two,
             # past any elementwise operation, into an adj flag, which the classic GPU delegate
             # ignores. It drops the idle channels of k, whose rows lie last.
-            k_transposed = ops.transpose(k[:, part], (0, 1, 3, 2))[:, :, : self.channels]
-            product = ops.matmul(k_transposed, q[:, part])  # rows: k
+            k_transposed = ops.transpose(k_part, (0, 1, 3, 2))[:, :, : self.channels]
+            product = ops.matmul(k_transposed, q_part)  # rows: k
             grams.append(ops.mean(product, axis=1, keepdims=True))
             squared = ops.sum(ops.square(k_transposed), axis=3, keepdims=True)
             squares.append(ops.mean(squared, axis=1, keepdims=True))
-        gram, k_squares = (sum(parts[1:], parts[0]) * (1 / groups) for parts in (grams, squares))
+        gram, k_squares = (
+            parts[0] if groups == 1 else sum(parts[1:], parts[0]) * (1 / groups)
+            for parts in (grams, squares)
+        )
         q_squares = ops.mean(ops.sum(ops.square(q), axis=2, keepdims=True), axis=1, keepdims=True)
         head_width = self.channels // self.num_heads
         temperature = ops.repeat(self.temperature, head_width)

@@ -1,0 +1,137 @@
+"""What int8 costs, operation by operation, and the mix that follows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from exports.schemes import CONVOLUTIONS, MOVES
+
+# Kinds that are measured on top of the convolutions. LiteRT has them all in int8.
+CANDIDATES = ("GELU", "MUL", "ADD", "CONCATENATION", "BATCH_MATMUL", "SUM", "MEAN", "RSQRT", "SUB")
+# The recommended mix may lose half of what the scheme promises: the user's images are others.
+BUDGET = 0.05  # dB
+TILE = 128  # pixels; the ranges of a graph of this size are those of a larger one
+TILES = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it costs to quantise one thing alone.
+
+    Attributes:
+        group: ``layer`` (its convolutions alone) or ``operation`` (a kind, on top of all
+            convolutions).
+        name: The layer's name or the kind of operation.
+        operations: How many operations that are.
+        psnr_loss: dB of PSNR to the clean tiles lost.
+        residual_psnr: Against the float file, in dB of the residual's peak.
+    """
+
+    group: str
+    name: str
+    operations: int
+    psnr_loss: float
+    residual_psnr: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The report.
+
+    Attributes:
+        costs: List of :class:`Cost`, of layers and kinds, the dearest of each first.
+        float_layers: Layers whose convolutions the recommended mix keeps in float.
+        psnr_loss: What the mix loses, in dB.
+        all_convolutions_loss: What all convolutions in int8 lose, in dB.
+        tiles: Tiles measured.
+        tile: Their height and width in pixels.
+    """
+
+    costs: list
+    float_layers: list
+    psnr_loss: float
+    all_convolutions_loss: float
+    tiles: int
+    tile: int
+
+    def mix(self, source):
+        """The operations of a :class:`~exports.schemes.Source` that the mix quantises."""
+        return [
+            operation
+            for operation in source.of_kinds(*CONVOLUTIONS, *MOVES)
+            if _part(operation.layer) not in self.float_layers
+        ]
+
+
+def _part(layer):
+    """A layer of the model, or an attention or feed-forward network of a block."""
+    return "/".join(layer.split("/")[:2])
+
+
+def measure(source, degraded, clean, on_progress=None):
+    """Quantises one layer, then one kind of operation, at a time, and follows with the mix.
+
+    The mix quantises all convolutions. While that loses more than :data:`BUDGET`, the layer that
+    loses most alone returns to float. Other kinds stay in float: their share of the time is small,
+    and between int8 convolutions they are islands either way.
+
+    Args:
+        source: A :class:`~exports.schemes.Source`.
+        degraded: float32 ``(tiles, height, width, channels)``.
+        clean: Their targets.
+        on_progress: Called with a line of text.
+
+    Returns:
+        A :class:`Sensitivity`.
+    """
+    from exports.verification import residual_psnr, task_psnr
+    from keras_skd.tflite import TFLiteRunner
+
+    def run(content):
+        runner = TFLiteRunner(content)
+        return np.stack([runner(image) for image in degraded])
+
+    reference = run(source.float32)
+    reference_psnr = task_psnr(reference, clean)
+
+    def cost(group, name, operations, base=()):
+        restored = run(source.quantized([*base, *operations]))
+        return Cost(
+            group,
+            name,
+            len(operations),
+            reference_psnr - task_psnr(restored, clean),
+            residual_psnr(restored, reference, degraded),
+        )
+
+    convolutions = source.of_kinds(*CONVOLUTIONS)
+    by_layer = {}
+    for operation in convolutions:
+        by_layer.setdefault(_part(operation.layer), []).append(operation)
+    layers = [cost("layer", name, operations) for name, operations in by_layer.items()]
+    layers.sort(key=lambda item: item.residual_psnr)
+    base = source.of_kinds(*CONVOLUTIONS, *MOVES)
+    everything = cost("operation", "convolutions", base)
+    kinds = [
+        cost("operation", kind, source.of_kinds(kind), base)
+        for kind in CANDIDATES
+        if source.of_kinds(kind)
+    ]
+    kinds.sort(key=lambda item: item.residual_psnr)
+    float_layers, loss = [], everything.psnr_loss
+    for layer in layers:
+        if loss <= BUDGET:
+            break
+        float_layers.append(layer.name)
+        mix = [operation for operation in base if _part(operation.layer) not in float_layers]
+        loss = cost("layer", layer.name, mix).psnr_loss
+        if on_progress:
+            on_progress(f"int8: {layer.name} stays in float, the loss is {loss:.3f} dB")
+    return Sensitivity(
+        costs=[everything, *kinds, *layers],
+        float_layers=float_layers,
+        psnr_loss=loss,
+        all_convolutions_loss=everything.psnr_loss,
+        tiles=len(degraded),
+        tile=degraded.shape[1],
+    )

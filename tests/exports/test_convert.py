@@ -1,0 +1,193 @@
+"""The command from student to files: errors, checks, report, and nothing left behind."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from exports import convert as command
+from exports import gpu_run
+from exports.calibration import CALIBRATION_TILES
+from exports.convert import convert, main
+from keras_skd.models import Restormer
+from keras_skd.tflite import TFLiteRunner
+
+SCHEMES = ("fp32", "fp16", "int8")
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """A small student whose residual is a tenth of the range, as that of a trained one."""
+    keras.utils.set_random_seed(0)
+    model = Restormer(dim=8, num_blocks=(0, 1, 0, 1), num_refinement_blocks=0, heads=(1, 1, 1, 2))
+    image = np.random.default_rng(0).uniform(size=(1, 64, 64, 3)).astype("float32")
+    output = model.get_layer("output")
+    output.kernel.assign(output.kernel * (0.1 / np.abs(model(image) - image).max()))
+    path = tmp_path_factory.mktemp("student") / "student.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """The checks on the GPU have tests of their own."""
+    monkeypatch.setattr(gpu_run, "find_drivers", list)
+
+
+@pytest.fixture(scope="module")
+def converted(student, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_run, "find_drivers", list)
+        report = convert(student, output=folder, schemes=SCHEMES, tile=64)
+    return folder, report
+
+
+def test_every_file_passes_and_is_labelled(converted, student):
+    folder, report = converted
+    assert report.failures == []
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        (
+            *(f"student_{scheme}.tflite" for scheme in SCHEMES),
+            "report.json",
+            "report.md",
+            "report.png",
+        )
+    )
+    for scheme, result in report.results.items():
+        runner = TFLiteRunner(result.file)
+        assert runner.size == (64, 64)
+        assert runner.metadata == {
+            "name": "student",
+            "task": "denoise",
+            "tile": 64,
+            "value_range": [0.0, 1.0],
+            "scheme": scheme,
+            "student_sha256": report.student_sha256,
+        }
+        assert result.latencies[0].threads == 1
+    sizes = {scheme: result.bytes for scheme, result in report.results.items()}
+    assert sizes["int8"] < sizes["fp16"] < sizes["fp32"]
+    assert report.results["fp32"].residual_psnr > report.results["fp16"].residual_psnr > 60
+
+
+def test_report_is_json_markdown_and_a_picture(converted):
+    folder, report = converted
+    read = json.loads((folder / "report.json").read_text())
+    assert read == report.as_dict()
+    assert read["gpu"].startswith("not verified: no Vulkan driver")
+    text = (folder / "report.md").read_text()
+    assert "GPU" in text
+    assert "not verified: no Vulkan driver; install" in text
+    assert all(f"| {scheme} |" in text for scheme in SCHEMES)
+    with Image.open(folder / "report.png") as picture:
+        assert picture.width > 1000
+
+
+def test_the_mix_follows_from_the_sensitivity(converted):
+    _, report = converted
+    sensitivity = report.sensitivity
+    layers = {cost.name for cost in sensitivity.costs if cost.group == "layer"}
+    assert {"patch_embed", "latent_0/attention", "output"} <= layers
+    assert {*sensitivity.float_layers} <= layers
+    assert sensitivity.psnr_loss <= 0.05 or len(sensitivity.float_layers) == len(layers)
+
+
+def test_a_missing_driver_fails_only_where_it_is_required(student, tmp_path, no_gpu, capsys):
+    arguments = [str(student), "--schemes", "fp32", "--tile", "64", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "GPU: not verified" in capsys.readouterr().out
+    assert main([*arguments, "--require-gpu"]) == 1
+    assert "no Vulkan driver; install" in capsys.readouterr().err
+
+
+def test_a_failed_check_leaves_no_file(student, tmp_path, no_gpu, monkeypatch):
+    import dataclasses
+
+    impossible = dataclasses.replace(command.SCHEMES["fp32"], least_residual_psnr=1000.0)
+    monkeypatch.setitem(command.SCHEMES, "fp32", impossible)
+    file = tmp_path / "student_fp32.tflite"
+    file.write_text("of an earlier conversion")
+    report = convert(student, output=tmp_path, schemes=["fp32"], tile=64)
+    assert len(report.failures) == 1
+    assert report.results["fp32"].file is None
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md", ".png"]
+    convert(student, output=tmp_path, schemes=["fp32"], tile=64, keep_failed=True)
+    assert TFLiteRunner(file).size == (64, 64)
+
+
+def images(folder, count, size, constant=False):
+    random = np.random.default_rng(0)
+    for index in range(count):
+        pixels = random.integers(0, 256, (*size, 3), "uint8")
+        Image.fromarray(pixels * (not constant)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schemes": ["int4"]}, "schemes must be among fp32, .*got int4"),
+        ({"schemes": []}, "got none"),
+        ({"tile": 60}, "multiple of 8 from 64 to 512.*got 60"),
+        ({"tile": 520}, "got 520"),
+        ({"task": "dehaze"}, "task must be one of denoise, .*'dehaze'"),
+        ({"image_type": "int8"}, "float32 or uint8.*'int8'"),
+        ({"task": "derain"}, "denoise only; give a calibration folder"),
+    ],
+)
+def test_options_out_of_range(student, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        convert(student, output=tmp_path / "exported", **options)
+    assert not (tmp_path / "exported").exists()
+
+
+def test_too_few_or_constant_calibration_images(student, tmp_path):
+    folder = images(tmp_path, 2, (64, 96))
+    with pytest.raises(ValueError, match=rf"needs at least {CALIBRATION_TILES}"):
+        convert(student, output=tmp_path / "exported", tile=64, calibration=folder)
+    images(tmp_path, 1, (64, 96), constant=True)
+    with pytest.raises(ValueError, match=r"0\.png: an image of a single colour"):
+        convert(student, output=tmp_path / "exported", tile=64, calibration=folder)
+
+
+def no_students():
+    image = keras.Input((None, None, 3))
+    plain = keras.layers.Conv2D(3, 3, padding="same")(image)
+    return {
+        "two inputs": (keras.Model([image, keras.Input((4,))], plain), "2 inputs"),
+        "a vector": (keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)]), "same size"),
+        "grey images": (
+            keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 1)]),
+            "1 channels",
+        ),
+        "another family": (keras.Model(image, plain), "no image_size.*keras_skd family"),
+    }
+
+
+@pytest.mark.parametrize("case", ["two inputs", "a vector", "grey images", "another family"])
+def test_a_model_that_is_no_student(tmp_path, case):
+    model, message = no_students()[case]
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path / "model.keras", output=tmp_path / "exported")
+
+
+def test_an_unknown_layer_says_what_to_do(tmp_path):
+    class Strange(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    image = keras.Input((None, None, 3))
+    keras.Model(image, Strange()(image)).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"Strange.*register_keras_serializable"):
+        convert(tmp_path / "model.keras", output=tmp_path / "exported")
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["missing.keras", "--output", str(tmp_path / "exported")])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "convert: error: missing.keras: no such model file.\n"
