@@ -108,7 +108,7 @@ class TrainingConfig:
         return -(-self.steps // self.epochs)
 
 
-DISTILLATION_HELP = {
+_DISTILLATION_HELP = {
     "alpha1": "of the attention terms within the kernel loss",
     "alpha2": "of the kernel loss",
     "alpha3": "of the contrastive loss",
@@ -433,22 +433,35 @@ class Training:
 
 def parser():
     """The command's arguments; every default is :class:`TrainingConfig`'s."""
-    from keras_skd.distillation import METHODS, SKDConfig
-    from keras_skd.models import PRESETS
-    from keras_skd.strategy import STRATEGIES
-
-    presets = ", ".join(PRESETS)
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.train",
         description="Distils a light student from a teacher on a folder of images.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    add_arguments(result)
+    return result
+
+
+def add_arguments(parser, leave_out=()):
+    """Adds an argument for every setting of a run.
+
+    Args:
+        parser: An :class:`argparse.ArgumentParser`.
+        leave_out: Names of settings to leave out.
+    """
+    from keras_skd.distillation import METHODS, SKDConfig
+    from keras_skd.models import PRESETS
+    from keras_skd.strategy import STRATEGIES
+
+    presets = ", ".join(PRESETS)
     defaults = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 
     def add(name, **options):
+        if name in leave_out:
+            return
         default = defaults[name]
         required = default is dataclasses.MISSING
-        result.add_argument(
+        parser.add_argument(
             f"--{name.replace('_', '-')}",
             required=required,
             default=None if required else default,
@@ -484,7 +497,7 @@ def parser():
     add("steps_per_execution", type=int, metavar="STEPS", help="between looks at the losses")
     add("jit_compile", action="store_true", help="XLA; slower on a CPU")
     add("strategy", choices=STRATEGIES, help="devices; multi-worker needs TF_CONFIG")
-    weights = result.add_argument_group("weights and temperatures of the methods")
+    weights = parser.add_argument_group("weights and temperatures of the methods")
     for field in dataclasses.fields(SKDConfig):
         if isinstance(field.default, float):
             weights.add_argument(
@@ -492,16 +505,15 @@ def parser():
                 type=float,
                 default=field.default,
                 metavar="NUMBER",
-                help=DISTILLATION_HELP[field.name],
+                help=_DISTILLATION_HELP[field.name],
             )
-    return result
 
 
 def config_of(options):
-    """The :class:`TrainingConfig` of parsed arguments."""
+    """The :class:`TrainingConfig` of parsed arguments, a dict."""
     from keras_skd.distillation import SKDConfig
 
-    options = dict(vars(options))
+    options = dict(options)
     names = [field.name for field in dataclasses.fields(SKDConfig) if field.name in options]
     distillation = SKDConfig(**{name: options.pop(name) for name in names})
     # None is how a run says that it has the defaults, whatever they will be.
@@ -523,10 +535,10 @@ def main(arguments=None):
         # Before TensorFlow's first operation, which the next line runs.
         strategy = make_strategy(options.strategy)
     import_tensorflow()
-    _make_deterministic(options.jit_compile)
+    make_deterministic(options.jit_compile)
     with resumable():
         with input_errors("keras_skd.train"):
-            training = Training(config_of(options), strategy)
+            training = Training(config_of(vars(options)), strategy)
         try:
             print(training.fit())
         except TrainingDivergedError as error:
@@ -535,7 +547,7 @@ def main(arguments=None):
     return 0
 
 
-def _make_deterministic(jit_compile):
+def make_deterministic(jit_compile):
     """On CPUs the same --seed gives the same bits. GPUs would pay for it with much of their speed,
     and XLA does not support it."""
     import tensorflow as tf
