@@ -313,8 +313,9 @@ class Distiller(keras.Model):
             return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
         def steps(iterator):
-            for _ in tf.range(self.steps_per_execution - 1):
-                one_step(iterator)
+            if self.steps_per_execution > 1:
+                for _ in tf.range(self.steps_per_execution - 1):
+                    one_step(iterator)
             return one_step(iterator)
 
         return steps if self.run_eagerly else tf.function(steps)
