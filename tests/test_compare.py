@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
             image = generator.integers(0, 256, (32, 40, 3), np.uint8)
             Image.fromarray(image).save(folder / name / f"{index}.png")
     for name, dim in (("student", 8), ("teacher", 16)):
-        options = {"num_blocks": (0, 1, 1, 1), "num_refinement_blocks": 0, "heads": (1, 1, 1, 1)}
+        options = {"num_blocks": (0, 0, 0, 1), "num_refinement_blocks": 0, "heads": (1, 1, 1, 1)}
         Restormer(dim=dim, **options).save(folder / f"{name}.keras")
     return folder
 

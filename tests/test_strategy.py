@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
         Image.fromarray(image).save(folder / "photos" / f"{index}.png")
     keras.utils.set_random_seed(0)
     for name, dim in (("student", 8), ("teacher", 16)):
-        options = {"num_blocks": (0, 1, 1, 1), "num_refinement_blocks": 0, "heads": (1, 1, 1, 1)}
+        options = {"num_blocks": (0, 0, 0, 1), "num_refinement_blocks": 0, "heads": (1, 1, 1, 1)}
         Restormer(dim=dim, **options).save(folder / f"{name}.keras")
     finish(start(folder, "single"))
     return folder

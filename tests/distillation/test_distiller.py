@@ -10,7 +10,7 @@ from keras_skd.models import Restormer, Uformer
 
 
 def restormer(dim, **options):
-    options = {"num_blocks": (0, 1, 1, 1), "num_refinement_blocks": 1, "heads": (1, 1, 1, 1)} | (
+    options = {"num_blocks": (0, 0, 0, 1), "num_refinement_blocks": 0, "heads": (1, 1, 1, 1)} | (
         options
     )
     return Restormer(dim=dim, **options)
