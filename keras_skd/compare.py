@@ -165,10 +165,12 @@ def _trained_and_measured(config, groups):
 
 
 def _measured(model, groups, config):
+    from keras_skd.data import GaussianNoise
     from keras_skd.evaluate import evaluate
     from keras_skd.profile import profile
 
-    images = evaluate(model, groups, config.task, sigma=_noise_level(config))
+    level = GaussianNoise.parse(config.sigma).middle  # of a blind range, as in validation
+    images = evaluate(model, groups, config.task, sigma=level, noise=config.noise)
     try:
         macs = profile(model, (_MACS_SIZE, _MACS_SIZE)).total_macs
     except ValueError:  # a teacher of other layers than ours
@@ -179,13 +181,6 @@ def _measured(model, groups, config):
         "parameters": model.count_params(),
         "macs": macs,
     }
-
-
-def _noise_level(config):
-    """Of test images, in 8-bit units; blind models are measured in the middle of their range."""
-    from keras_skd.data import GaussianNoise
-
-    return GaussianNoise.parse(config.sigma).middle
 
 
 def _teacher(comparison, groups):
@@ -348,7 +343,7 @@ def _plot_crops(comparison, groups, with_teacher):
     import numpy as np
     import tensorflow as tf
 
-    from keras_skd.data import GaussianNoise, read_image
+    from keras_skd.data import degradation_for, load_image
     from keras_skd.metrics import psnr
     from keras_skd.models import load_model
 
@@ -362,15 +357,14 @@ def _plot_crops(comparison, groups, with_teacher):
     models = {name: load_model(file) for name, file in models.items()}
     if with_teacher:
         models["teacher"] = load_model(config.teacher)
+    degradation = degradation_for(config.task, groups, config.sigma, config.noise)
     rows = []
     for index, group in enumerate(groups[:3]):
-        images = [read_image(path) / np.float32(255) for path in group]
-        target = images[-1]
-        degraded = images[0]
-        if len(images) == 1:
-            level = _noise_level(config)
-            noise = GaussianNoise(level, level)
-            degraded = noise(target[None], tf.constant([0, index]))[0].numpy()
+        images = [load_image(source) / np.float32(255) for source in group]
+        degraded, target = images[0], images[-1]
+        if degradation is not None:
+            seed = tf.constant([0, index])  # as evaluate's
+            degraded = degradation.fixed()(target[None], seed)[0].numpy()
         side = min(_CROP, *(length // 8 * 8 for length in target.shape[:2]))
         top, left = ((length - side) // 2 for length in target.shape[:2])
         degraded, target = (x[top : top + side, left : left + side] for x in (degraded, target))
