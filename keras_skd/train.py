@@ -368,8 +368,6 @@ class Training:
         )
 
     def _end_of_epoch(self, epoch, logs):
-        import numpy as np
-
         from keras_skd.run_folder import BEST, LAST
 
         files, step = self._files, (epoch + 1) * self.config.epoch_steps
@@ -387,7 +385,7 @@ class Training:
             files.save_student(self._exported, LAST)
         files.write_log(epoch, logs)
         files.save_checkpoint(
-            epoch + 1, {name: np.asarray(v) for name, v in self._state_variables().items()}
+            epoch + 1, {name: v.numpy() for name, v in self._state_variables().items()}
         )
 
     def _validate(self):
