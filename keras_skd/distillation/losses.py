@@ -1,4 +1,6 @@
-"""The losses of soft knowledge distillation, as pure functions.
+"""The losses of soft knowledge distillation, and those that it is compared with.
+
+Pure functions, and thin Keras losses around those of soft knowledge distillation.
 
 Source: Zhang and Yan, "Soft Knowledge Distillation with Multi-Dimensional Cross-Net Attention for
 Image Restoration Models Compression", ICASSP 2025 (arXiv 2501.09321). The paper leaves the scale of
@@ -6,25 +8,32 @@ features and logits, the axis of the softmax, the bandwidth and the contrastive 
 function states our decision and why.
 
 Features are ``(batch, height, width, channels)``; ``S`` are the student's, brought to the teacher's
-width, and ``T`` the teacher's. N is the number of positions, C of channels.
+width, and ``T`` the teacher's. N is the number of positions, C of channels. float16 and bfloat16
+features are computed with in float32.
 """
 
+import keras
 import tensorflow as tf
 
-# Query positions whose attention is held at a time: memory is O(N * _QUERY_BLOCK), not O(N^2).
-_QUERY_BLOCK = 1024
+from keras_skd.distillation import streaming
 
 
 def normalise_by_teacher(student, teacher, epsilon=1e-6):
-    """Divides both features by the teacher's root mean square over each sample.
+    """``S / rms(T), T / rms(T)``, with the root mean square over each sample.
 
     Distances then are of order one at every stage and for every image, so that one kernel bandwidth
-    fits all, and a stage of large features does not outweigh the others.
+    fits all, and a stage of large features does not outweigh the others. Dividing both by one
+    number keeps what the student gets wrong in scale; normalising each by its own would hide it.
+
+    Args:
+        student: ``(batch, height, width, channels)``.
+        teacher: ``(batch, height, width, channels of the teacher)``.
+        epsilon: Added to the mean square, for teachers that are zero.
 
     Returns:
         The two normalised features, float32.
     """
-    student, teacher = tf.cast(student, tf.float32), tf.cast(teacher, tf.float32)
+    student, teacher = _precise(student), _precise(teacher)
     mean_square = tf.reduce_mean(tf.square(teacher), axis=(1, 2, 3), keepdims=True)
     inverse = tf.math.rsqrt(mean_square + epsilon)
     return student * inverse, teacher * inverse
@@ -34,7 +43,8 @@ def gaussian_kernel_distance(x, y, bandwidth=1.0):
     """``GK(x, y) = mean over positions of 1 - exp(-|x - y|^2 / (2 bandwidth^2))``.
 
     The squared distance is the mean over the channels of a position. Summed over a whole feature
-    map, as the formula may be read, the kernel saturates at 1 and its gradient vanishes.
+    map, as the formula may be read, the kernel saturates at 1 and its gradient vanishes. The
+    gradient of a position is greatest at a root-mean-square distance of one bandwidth.
 
     Args:
         x: ``(batch, height, width, channels)``, see :func:`normalise_by_teacher`.
@@ -44,8 +54,21 @@ def gaussian_kernel_distance(x, y, bandwidth=1.0):
     Returns:
         ``(batch,)``, in 0..1; 0 for equal features.
     """
-    squared = tf.reduce_mean(tf.square(x - y), axis=-1)
+    squared = tf.reduce_mean(tf.square(_precise(x) - _precise(y)), axis=-1)
     return tf.reduce_mean(-tf.math.expm1(-squared / (2.0 * bandwidth**2)), axis=(1, 2))
+
+
+def mean_absolute_difference(x, y):
+    """``mean |x - y|`` of each sample: L1 between images or features.
+
+    Args:
+        x: ``(batch, height, width, channels)``.
+        y: The same shape.
+
+    Returns:
+        ``(batch,)``.
+    """
+    return tf.reduce_mean(tf.abs(_precise(x) - _precise(y)), axis=(1, 2, 3))
 
 
 def channel_cross_attention(student, teacher, temperature=0.1):
@@ -81,8 +104,8 @@ def spatial_cross_attention(student, teacher, temperature=0.1):
     softmax runs over the student's positions, the axis that the product contracts. Position vectors
     are L2-normalised for the logits, as in :func:`channel_cross_attention`.
 
-    The ``N x N`` attention is never held: query positions go block by block, and the backward pass
-    computes each block's softmax again.
+    The ``N x N`` attention is never held, neither here nor in the backward pass; see
+    :mod:`keras_skd.distillation.streaming`.
 
     Args:
         student: ``(batch, height, width, channels)``.
@@ -95,7 +118,7 @@ def spatial_cross_attention(student, teacher, temperature=0.1):
     s, t = _positions_by_channels(student), _positions_by_channels(teacher)
     queries = tf.math.l2_normalize(t, axis=-1) / temperature
     keys = tf.math.l2_normalize(s, axis=-1)
-    return tf.reshape(_blocked_attention(queries, keys, s), tf.shape(teacher))
+    return tf.reshape(streaming.attention(queries, keys, s), tf.shape(teacher))
 
 
 def contrastive_loss(anchors, positives, negatives, epsilon=1e-3):
@@ -103,7 +126,8 @@ def contrastive_loss(anchors, positives, negatives, epsilon=1e-3):
 
     ``d`` is the mean absolute difference of features; with several positives their distances are
     averaged. Weights double with depth and sum to one. Pulls the student's image towards clean
-    images and away from the degraded input.
+    images and away from the degraded input, as Wu et al., "Contrastive Learning for Compact Single
+    Image Dehazing", CVPR 2021, whose form the ratio is.
 
     Args:
         anchors: The student's image's features, a list of ``(batch, height, width, channels)``
@@ -118,78 +142,157 @@ def contrastive_loss(anchors, positives, negatives, epsilon=1e-3):
     weights = [2.0**depth for depth in range(len(anchors))]
     loss = 0.0
     for layer, (anchor, negative) in enumerate(zip(anchors, negatives, strict=True)):
-        near = tf.add_n([_distance(anchor, positive[layer]) for positive in positives])
-        ratio = near / len(positives) / (_distance(anchor, negative) + epsilon)
+        near = tf.add_n([mean_absolute_difference(anchor, each[layer]) for each in positives])
+        ratio = near / len(positives) / (mean_absolute_difference(anchor, negative) + epsilon)
         loss += weights[layer] / sum(weights) * ratio
     return loss
 
 
-def _distance(x, y):
-    difference = tf.cast(x, tf.float32) - tf.cast(y, tf.float32)
-    return tf.reduce_mean(tf.abs(difference), axis=(1, 2, 3))
+def image_kl_divergence(student, teacher, temperature=0.1):
+    """``KL(p(T) || p(S))`` of images, with ``p = softmax(image / temperature)`` over the positions.
+
+    An image is no distribution; the softmax over the positions of each colour channel makes it one,
+    as channel-wise distillation does with feature maps (Shu et al., "Channel-wise Knowledge
+    Distillation for Dense Prediction", ICCV 2021). It cannot see the mean of a channel, which the
+    reconstruction loss takes care of.
+
+    Args:
+        student: The student's image, ``(batch, height, width, channels)`` in 0..1.
+        teacher: The teacher's, same shape.
+        temperature: In units of the image; 0.1 weighs the brightest pixels 20,000 times the
+            darkest.
+
+    Returns:
+        ``(batch,)``, the mean over the channels; 0 for equal images.
+    """
+    ours = tf.nn.log_softmax(_positions_by_channels(student) / temperature, axis=1)
+    theirs = tf.nn.log_softmax(_positions_by_channels(teacher) / temperature, axis=1)
+    return tf.reduce_mean(tf.reduce_sum(tf.exp(theirs) * (theirs - ours), axis=1), axis=-1)
+
+
+def feature_affinity_distance(student, teacher):
+    """``mean |A(S) - A(T)|`` with ``A(F) = F^T F`` of position vectors of length one.
+
+    The affinity of every position with every other is ``N x N`` and does not depend on the width,
+    so that no adapter is needed. It is never held whole; see
+    :mod:`keras_skd.distillation.streaming`.
+
+    Source: He et al., "FAKD: Feature-Affinity Based Knowledge Distillation for Efficient Image
+    Super-Resolution", ICIP 2020.
+
+    Args:
+        student: ``(batch, height, width, channels)``.
+        teacher: ``(batch, height, width, channels of the teacher)``; receives no gradient.
+
+    Returns:
+        ``(batch,)``, in 0..2.
+    """
+    s, t = (tf.math.l2_normalize(_positions_by_channels(x), axis=-1) for x in (student, teacher))
+    return streaming.mean_absolute_difference_of_products(s, t)
+
+
+class _KernelLoss(keras.losses.Loss):
+    """The kernel distance of some function of the features to the teacher's."""
+
+    def __init__(self, bandwidth=1.0, reduction="sum_over_batch_size", name=None, dtype=None):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.bandwidth = bandwidth
+
+    def attend(self, student, teacher):
+        return student
+
+    def call(self, teacher, student):
+        student, teacher = normalise_by_teacher(student, tf.stop_gradient(teacher))
+        return gaussian_kernel_distance(self.attend(student, teacher), teacher, self.bandwidth)
+
+    def get_config(self):
+        return {**super().get_config(), "bandwidth": self.bandwidth}
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class GaussianKernelLoss(_KernelLoss):
+    """``GK(S, T)`` of :func:`gaussian_kernel_distance`, both normalised by the teacher.
+
+    Call it as ``loss(teacher, student)``, features of one shape; the teacher gets no gradient.
+
+    Args:
+        bandwidth: sigma of the kernel, in units of the teacher's root mean square.
+    """
+
+
+class _AttentionLoss(_KernelLoss):
+    def __init__(self, temperature=0.1, bandwidth=1.0, **kwargs):
+        super().__init__(bandwidth, **kwargs)
+        self.temperature = temperature
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class ChannelCrossAttentionLoss(_AttentionLoss):
+    """``GK(S_c, T)`` with ``S_c`` of :func:`channel_cross_attention`.
+
+    Call it as ``loss(teacher, student)``, features of one shape; the teacher gets no gradient.
+
+    Args:
+        temperature: lambda of the attention.
+        bandwidth: sigma of the kernel, in units of the teacher's root mean square.
+    """
+
+    def attend(self, student, teacher):
+        return channel_cross_attention(student, teacher, self.temperature)
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class SpatialCrossAttentionLoss(_AttentionLoss):
+    """``GK(S_s, T)`` with ``S_s`` of :func:`spatial_cross_attention`.
+
+    Call it as ``loss(teacher, student)``, features of one shape; the teacher gets no gradient.
+
+    Args:
+        temperature: lambda of the attention.
+        bandwidth: sigma of the kernel, in units of the teacher's root mean square.
+    """
+
+    def attend(self, student, teacher):
+        return spatial_cross_attention(student, teacher, self.temperature)
+
+
+@keras.saving.register_keras_serializable("keras_skd")
+class ContrastiveLoss(keras.losses.Loss):
+    """:func:`contrastive_loss` of lists of features.
+
+    Call it as ``loss({"positives": [features, ...], "negatives": features}, anchors)``, where
+    features are lists of ``(batch, height, width, channels)``, shallow to deep.
+
+    Args:
+        epsilon: Keeps the ratio finite where the student returns its input.
+    """
+
+    def __init__(self, epsilon=1e-3, reduction="sum_over_batch_size", name=None, dtype=None):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.epsilon = epsilon
+
+    def call(self, references, anchors):
+        return contrastive_loss(
+            anchors, references["positives"], references["negatives"], self.epsilon
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _precise(x):
+    """float64 as it is, everything else as float32."""
+    x = tf.convert_to_tensor(x)
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 
 
 def _positions_by_channels(x):
-    """(batch, height, width, channels) -> (batch, height * width, channels), float32."""
-    shape = tf.shape(x)
-    return tf.reshape(tf.cast(x, tf.float32), (shape[0], shape[1] * shape[2], x.shape[-1]))
-
-
-@tf.custom_gradient
-def _blocked_attention(queries, keys, values):
-    """``softmax(queries keys^T) values`` for ``(batch, N, C)`` without the ``N x N`` matrix."""
-    count = tf.shape(queries)[1]
-    blocks = -(-count // _QUERY_BLOCK)
-
-    def block(tensor, index):
-        return tensor[:, index * _QUERY_BLOCK : (index + 1) * _QUERY_BLOCK]
-
-    def attend(index):
-        logits = tf.matmul(block(queries, index), keys, transpose_b=True)
-        return tf.nn.softmax(logits, axis=-1)
-
-    def forward(index, outputs):
-        return index + 1, outputs.write(index, _to_front(tf.matmul(attend(index), values)))
-
-    def gradient(upstream):
-        def backward(index, query_gradients, key_gradient, value_gradient):
-            weights = attend(index)
-            g = block(upstream, index)
-            value_gradient += tf.matmul(weights, g, transpose_a=True)
-            d_weights = tf.matmul(g, values, transpose_b=True)
-            mean = tf.reduce_sum(d_weights * weights, axis=-1, keepdims=True)
-            d_logits = weights * (d_weights - mean)
-            key_gradient += tf.matmul(d_logits, block(queries, index), transpose_a=True)
-            query_gradient = _to_front(tf.matmul(d_logits, keys))
-            return (
-                index + 1,
-                query_gradients.write(index, query_gradient),
-                key_gradient,
-                value_gradient,
-            )
-
-        _, query_gradients, key_gradient, value_gradient = tf.while_loop(
-            lambda index, *_: index < blocks,
-            backward,
-            (0, _block_array(blocks), tf.zeros_like(keys), tf.zeros_like(values)),
-            parallel_iterations=1,
-        )
-        return _to_front(query_gradients.concat()), key_gradient, value_gradient
-
-    _, outputs = tf.while_loop(
-        lambda index, _: index < blocks,
-        forward,
-        (0, _block_array(blocks)),
-        parallel_iterations=1,
-    )
-    return _to_front(outputs.concat()), gradient
-
-
-def _block_array(blocks):
-    # The last block may be shorter, hence infer_shape=False.
-    return tf.TensorArray(tf.float32, size=blocks, infer_shape=False)
-
-
-def _to_front(x):
-    """(batch, N, C) <-> (N, batch, C): TensorArray concatenates along the first axis."""
-    return tf.transpose(x, (1, 0, 2))
+    """(batch, height, width, channels) -> (batch, height * width, channels)."""
+    x = _precise(x)
+    shape = [
+        known or length for known, length in zip(x.shape, tf.unstack(tf.shape(x)), strict=True)
+    ]
+    return tf.reshape(x, (shape[0], shape[1] * shape[2], shape[3]))

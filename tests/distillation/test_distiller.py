@@ -1,17 +1,40 @@
+import zipfile
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_skd.distillation import Distiller, SKDConfig
-from keras_skd.models import Restormer
+from keras_skd.distillation import METHODS, Distiller, SKDConfig, losses
+from keras_skd.models import Restormer, Uformer
 
 
 def restormer(dim, **options):
-    options = {"num_blocks": (0, 1, 1, 1), "num_refinement_blocks": 1, "heads": (1, 1, 1, 1)} | (
+    options = {"num_blocks": (0, 0, 0, 1), "num_refinement_blocks": 0, "heads": (1, 1, 1, 1)} | (
         options
     )
     return Restormer(dim=dim, **options)
+
+
+def convolutions(width, counter=None, activation="relu", seed=0):
+    """A small model with the taps ``fine`` (full resolution) and ``coarse`` (half)."""
+
+    def convolution(x, filters, strides=1, **options):
+        initializer = keras.initializers.GlorotUniform(seed + len(layers))
+        layers.append(None)
+        return keras.layers.Conv2D(
+            filters, 3, strides, padding="same", kernel_initializer=initializer, **options
+        )(x)
+
+    layers = []
+    image = keras.Input((None, None, 3))
+    fine = convolution(counter(image) if counter else image, width, activation=activation)
+    coarse = convolution(fine, 2 * width, strides=2, activation=activation, name="coarse")
+    x = keras.layers.UpSampling2D(interpolation="bilinear")(coarse)
+    x = convolution(keras.layers.Concatenate()([x, fine]), 3)
+    model = keras.Model(image, keras.layers.Add(dtype="float32")([x, image]))
+    model.taps = {"fine": fine, "coarse": coarse}
+    return model
 
 
 @pytest.fixture
@@ -21,58 +44,149 @@ def batch():
     return clean + generator.normal(0, 0.1, clean.shape).astype(np.float32), clean
 
 
-def compiled(student, teacher=None, method="skd", **options):
-    distiller = Distiller(student, teacher, method, **options)
-    distiller.compile(optimizer=keras.optimizers.AdamW(1e-3))
+def compiled(student, teacher=None, method="skd", config=None, optimizer=None, **options):
+    distiller = Distiller(student, teacher, method, config)
+    distiller.compile(optimizer=optimizer or keras.optimizers.AdamW(1e-3), **options)
     return distiller
 
 
-@pytest.mark.parametrize("method", ["none", "output", "skd"])
-def test_training_lowers_the_loss_and_leaves_the_teacher_alone(batch, method):
-    keras.utils.set_random_seed(0)
-    student, teacher = restormer(8), restormer(16)
+def fit(distiller, batch, steps=4, **options):
+    data = tf.data.Dataset.from_tensors(batch).repeat(steps)
+    return distiller.fit(data, verbose=0, shuffle=False, **options).history
+
+
+def weights_after(batch, steps=4, optimizer=None, model=convolutions, method="skd", **options):
+    distiller = compiled(model(4), model(8, seed=50), method, optimizer=optimizer, **options)
+    fit(distiller, batch, steps)
+    return distiller.student.get_weights()
+
+
+def assert_close(one, other, atol=1e-6):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=atol)
+
+
+def test_skd_is_its_formula(batch):
+    """The loss of a batch, put together from the models and the functions by hand."""
+    degraded, clean = batch
+    student, teacher = convolutions(8), convolutions(8, seed=50)  # one width: no adapter
+    config = SKDConfig(alpha1=0.5, alpha2=0.3, alpha3=0.7, bandwidth=0.8, temperature=0.2)
+    distiller = Distiller(student, teacher, "skd", config)
+    terms = distiller.compute_terms(degraded, clean)
+
+    def run(model, image):
+        return keras.Model(model.input, [model.output, *model.taps.values()])(image)
+
+    restored, _, coarse = run(student, degraded)
+    taught, _, teacher_coarse = run(teacher, degraded)
+    s, t = losses.normalise_by_teacher(coarse, teacher_coarse)
+    kernel = losses.gaussian_kernel_distance(s, t, 0.8)
+    for attention in (losses.channel_cross_attention, losses.spatial_cross_attention):
+        kernel += 0.5 * losses.gaussian_kernel_distance(attention(s, t, 0.2), t, 0.8)
+    features = [run(teacher, image)[1:] for image in (restored, clean, taught, degraded)]
+    contrastive = losses.contrastive_loss(features[0], features[1:3], features[3])
+    reconstruction = np.mean(np.abs(restored - clean))
+    expected = {
+        "reconstruction": reconstruction,
+        "kernel": np.mean(kernel),
+        "contrastive": np.mean(contrastive),
+        "loss": reconstruction + 0.3 * np.mean(kernel) + 0.7 * np.mean(contrastive),
+    }
+    assert {name: float(value) for name, value in terms.items()} == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_ablations_leave_out_what_they_say(batch):
+    student, teacher = convolutions(4), convolutions(8, seed=50)
+
+    def terms(method, **config):
+        keras.utils.set_random_seed(0)  # of the adapter
+        distiller = Distiller(student, teacher, method, SKDConfig(**config))
+        values = distiller.compute_terms(*batch)
+        return {name: float(value) for name, value in values.items()}
+
+    whole, direct = terms("skd"), terms("skd", alpha1=0.0)
+    no_channel, no_spatial = terms("skd_without_channel"), terms("skd_without_spatial")
+    of_attentions = whole["kernel"] - direct["kernel"]
+    without = no_channel["kernel"] + no_spatial["kernel"] - 2 * direct["kernel"]
+    assert without == pytest.approx(of_attentions, rel=1e-4)
+    assert terms("skd_without_kernel")["kernel"] != pytest.approx(whole["kernel"], rel=0.01)
+    assert terms("skd_without_kernel")["contrastive"] == pytest.approx(whole["contrastive"])
+    assert terms("skd_without_contrastive")["kernel"] == pytest.approx(whole["kernel"])
+    assert terms("skd_without_contrastive")["teacher"] == pytest.approx(terms("output")["teacher"])
+
+
+class Counter(keras.layers.Layer):
+    """Counts how often it is executed with and without ``training``, in graphs too."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = {flag: tf.Variable(0) for flag in (True, False)}
+
+    def call(self, x, training=None):
+        with tf.control_dependencies([self.counts[bool(training)].assign_add(1)]):
+            return tf.identity(x)
+
+    def since(self, action):
+        before = {flag: int(count) for flag, count in self.counts.items()}
+        action()
+        return {flag: int(count) - before[flag] for flag, count in self.counts.items()}
+
+
+WEIGHTS = {
+    "alpha2": 0.3,
+    "alpha3": 0.7,
+    "output_weight": 0.9,
+    "kl_weight": 2.0,
+    "feature_weight": 0.4,
+    "affinity_weight": 0.6,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods(batch, method):
+    """Student once a step; teacher never in training and unchanged; terms logged; loss falls."""
+    ours, theirs = Counter(), Counter()
+    student, teacher = convolutions(4, ours), convolutions(8, theirs, seed=50)
     before = [w.copy() for w in teacher.get_weights()]
-    distiller = compiled(student, teacher, method)
-    data = tf.data.Dataset.from_tensors(batch).repeat(12)
-    history = distiller.fit(data, epochs=2, steps_per_epoch=6, verbose=0, shuffle=False).history
-    assert history["loss"][1] < history["loss"][0]
+    optimizer = keras.optimizers.Adam(3e-3)
+    distiller = compiled(student, teacher, method, SKDConfig(**WEIGHTS), optimizer)
+    training_calls = int(theirs.counts[True])
+    histories = []
+
+    def train():
+        histories.append(fit(distiller, batch, 12, epochs=2, steps_per_epoch=6))
+
+    assert ours.since(train) == {True: 12, False: 0}
+    assert int(theirs.counts[True]) == training_calls
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.get_weights(), strict=True))
 
+    (history,) = histories
+    terms = METHODS[method].terms
+    assert history.keys() == {"loss", "reconstruction", *terms}
+    assert history["loss"][1] < history["loss"][0]
+    logs = {name: values[0] for name, values in history.items()}
+    expected = logs["reconstruction"]
+    expected += sum(WEIGHTS[term.weight] * logs[name] for name, term in terms.items())
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+    assert all(logs[name] > 0 for name in terms)
 
-def test_every_term_is_in_history_and_adds_up_to_the_loss(batch):
-    config = SKDConfig(alpha2=0.3, alpha3=0.7)
-    distiller = compiled(restormer(8), restormer(16), config=config)
-    logs = distiller.fit(tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False).history
-    expected = logs["reconstruction"][0] + 0.3 * logs["kernel"][0] + 0.7 * logs["contrastive"][0]
-    assert logs["loss"][0] == pytest.approx(expected, rel=1e-5)
 
-
-def test_student_runs_once_a_step_and_teacher_without_training(batch):
-    calls = []
-
-    @keras.saving.register_keras_serializable("test")
-    class Counter(keras.layers.Layer):
-        def __init__(self, side):
-            super().__init__()
-            self.side = side
-
-        def call(self, x, training=None):
-            calls.append((self.side, training))
-            return x
-
-    def tapped(side):
-        image = keras.Input((None, None, 3))
-        features = keras.layers.Conv2D(4, 3, padding="same")(Counter(side)(image))
-        model = keras.Model(image, keras.layers.Conv2D(3, 3, padding="same")(features))
-        model.taps = {"middle": features}
-        return model
-
-    config = SKDConfig(stages=("middle",), contrastive_stages=("middle",))
-    distiller = compiled(tapped("student"), tapped("teacher"), config=config)
-    calls.clear()
-    distiller.train_step(tuple(map(tf.constant, batch)))
-    assert [call for call in calls if call[0] == "student"] == [("student", True)]
-    assert {training for side, training in calls if side == "teacher"} == {False}
+def test_the_counter_sees_that_keras_runs_the_student_twice(batch):
+    """The negative control of the test above."""
+    counter = Counter()
+    student, teacher = convolutions(8, counter), convolutions(8, seed=50)
+    distiller = keras.distillation.Distiller(
+        teacher,
+        student,
+        keras.distillation.FeatureDistillation(
+            "mae", teacher_layer_name="coarse", student_layer_name="coarse"
+        ),
+    )
+    distiller.compile(keras.optimizers.Adam(), loss="mae")
+    data = tf.data.Dataset.from_tensors(batch).repeat(5)
+    assert counter.since(lambda: distiller.fit(data, verbose=0, shuffle=False))[True] == 10
 
 
 def test_adapters_only_where_widths_differ_and_not_in_the_student(batch, tmp_path):
@@ -81,12 +195,24 @@ def test_adapters_only_where_widths_differ_and_not_in_the_student(batch, tmp_pat
     distiller = compiled(student, restormer(16))
     assert set(distiller.adapters) == {"latent", "decoder_level3", "decoder_level2"}
     assert not compiled(restormer(8), restormer(8)).adapters
+    assert not compiled(restormer(8), restormer(16), "fakd").adapters
     assert len(distiller.trainable_variables) == len(names) + 2 * 3
     distiller.train_on_batch(*batch)
-    student.save(tmp_path / "student.keras")
-    loaded = keras.saving.load_model(tmp_path / "student.keras")
-    assert [w.path for w in loaded.weights] == names
-    np.testing.assert_allclose(loaded(batch[0]), student(batch[0]), atol=1e-6)
+    for save in (student.save, distiller.save):
+        save(tmp_path / "student.keras")
+        loaded = keras.saving.load_model(tmp_path / "student.keras")
+        assert [w.path for w in loaded.weights] == names
+        np.testing.assert_allclose(loaded(batch[0]), student(batch[0]), atol=1e-6)
+        with zipfile.ZipFile(tmp_path / "student.keras") as archive:
+            assert b"adapter" not in b"".join(map(archive.read, archive.namelist()))
+
+
+def test_model_checkpoint_writes_students(batch, tmp_path):
+    distiller = compiled(convolutions(4), convolutions(8))
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="loss")
+    fit(distiller, batch, callbacks=[checkpoint])
+    loaded = keras.saving.load_model(tmp_path / "best.keras")
+    assert loaded.count_params() == distiller.student.count_params()
 
 
 def test_adapters_are_trained(batch):
@@ -96,26 +222,72 @@ def test_adapters_are_trained(batch):
     assert not np.array_equal(before, distiller.adapters["latent"].kernel.numpy())
 
 
-def test_validation_reports_psnr(batch):
+def test_validation_reports_psnr_and_predict_the_students_image(batch):
     degraded, clean = batch
     distiller = compiled(restormer(8), method="none")
     logs = distiller.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
     restored = np.clip(distiller.student(degraded), 0, 1)
     expected = np.mean([-10 * np.log10(np.mean((restored[i] - clean[i]) ** 2)) for i in (0, 1)])
     assert logs["psnr"] == pytest.approx(expected, abs=1e-3)
+    predicted = distiller.predict(degraded, verbose=0)
+    np.testing.assert_allclose(np.clip(predicted, 0, 1), restored, atol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_stays_finite(batch, policy):
-    keras.config.set_dtype_policy(policy)
-    try:
-        distiller = compiled(restormer(8), restormer(16))
-    finally:
-        keras.config.set_dtype_policy("float32")
-    for _ in range(3):
-        logs = distiller.train_on_batch(*batch, return_dict=True)
+# --- families and other models ---
+
+
+def uformer(**options):
+    depths = (0, 0, 0, 1, 1, 0, 0, 0, 1)
+    return Uformer(img_size=32, embed_dim=4, depths=depths, num_heads=(1,) * 9, **options)
+
+
+def test_families_are_matched_by_resolution(batch):
+    distiller = compiled(uformer(), restormer(8))
+    matched = {stage.teacher_name: stage.student_name for stage in distiller.stages}
+    assert matched == {
+        "latent": "decoderlayer_0",
+        "decoder_level3": "decoderlayer_1",
+        "decoder_level2": "decoderlayer_2",
+    }
+    back = Distiller(restormer(8), uformer())
+    assert {stage.teacher_name: stage.student_name for stage in back.stages} == {
+        "decoderlayer_0": "latent",
+        "decoderlayer_1": "decoder_level3",
+        "decoderlayer_2": "decoder_level2",
+    }
+    # The encoder's stage goes to the encoder's.
+    config = SKDConfig(stages=("encoder_level2",))
+    (stage,) = Distiller(uformer(), restormer(8), config=config).stages
+    assert stage.student_name == "encoderlayer_1"
+    degraded, clean = (np.resize(image, (1, 64, 64, 3)) for image in batch)
+    logs = distiller.train_on_batch(degraded, clean, return_dict=True)
     assert all(np.isfinite(value) for value in logs.values())
-    assert all(np.isfinite(w).all() for w in distiller.student.get_weights())
+
+
+def test_padding_of_different_families_is_an_error_that_says_what_to_do(batch):
+    distiller = compiled(uformer(), restormer(8))  # a Uformer pads to a multiple of 64 here
+    expected = (
+        r"images of 16x24 make the teacher's stage 'latent' 2x3 and the student's "
+        r"'decoderlayer_0' .*a multiple of 64"
+    )
+    with pytest.raises(ValueError, match=expected):
+        distiller.train_on_batch(*batch)
+    with pytest.raises(ValueError, match=expected):
+        distiller.check_image_size(16, 24)
+    distiller.check_image_size(64, 128)
+
+
+def test_any_model_serves_with_named_taps(batch):
+    student, teacher = convolutions(4), convolutions(8)
+    student.taps = teacher.taps = {}
+    with pytest.raises(ValueError, match=r"no stages of one resolution: the teacher .* no stages"):
+        Distiller(student, teacher)
+    options = {"student_taps": ["coarse"], "teacher_taps": {"half": "coarse"}}
+    distiller = Distiller(student, teacher, **options)
+    ((theirs, ours),) = [(each.teacher_name, each.student_name) for each in distiller.stages]
+    assert (theirs, ours) == ("half", "coarse")
+    with pytest.raises(ValueError, match=r"the student .* has no layer 'thin'; it has"):
+        Distiller(student, teacher, student_taps=["thin"], teacher_taps=["coarse"])
 
 
 def test_errors_name_what_is_wrong():
@@ -124,8 +296,116 @@ def test_errors_name_what_is_wrong():
         Distiller(student, teacher, "magic")
     with pytest.raises(ValueError, match="needs a teacher"):
         Distiller(student, None, "skd")
-    with pytest.raises(ValueError, match=r"the student .* has no stage 'level9'; it has"):
+    with pytest.raises(ValueError, match=r"the teacher .* has no stage 'level9'; it has"):
         Distiller(student, teacher, config=SKDConfig(stages=("level9",)))
-    teacher.taps["latent"] = teacher.taps["decoder_level3"]
-    with pytest.raises(ValueError, match=r"student's is at 1/8 .* teacher's at 1/4"):
-        Distiller(student, teacher)
+    with pytest.raises(ValueError, match=r"the student .* has no stage 'level9'; it has"):
+        Distiller(student, teacher, config=SKDConfig(stages=(("latent", "level9"),)))
+    with pytest.raises(ValueError, match="own losses"):
+        Distiller(student, method="none").compile(loss="mae")
+    pair = ("latent", "decoder_level3")
+    with pytest.raises(ValueError, match=r"'latent' is at 1/8 .*'decoder_level3' at 1/4"):
+        Distiller(student, teacher, config=SKDConfig(stages=(pair,)))
+    del student.taps["latent"]
+    with pytest.raises(ValueError, match=r"teacher's stage 'latent' is at 1/8 .* no stage of the"):
+        Distiller(student, teacher, config=SKDConfig(stages=("latent",)))
+    subclassed = type("Subclassed", (keras.Model,), {})(name="mine")
+    with pytest.raises(ValueError, match="the student mine must be a functional Keras model"):
+        Distiller(subclassed, teacher)
+
+
+# --- what Keras optimizers and compile() offer ---
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("method", ["skd", "fakd"])
+def test_mixed_precision_stays_finite(batch, policy, method):
+    keras.config.set_dtype_policy(policy)
+    try:
+        models = restormer(8), restormer(16)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    distiller = compiled(*models, method)
+    scaled = isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    for _ in range(3):
+        logs = distiller.train_on_batch(*batch, return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+    assert all(np.isfinite(w).all() for w in distiller.student.get_weights())
+
+
+def test_loss_scaling_skips_a_step_that_overflows_and_halves_the_scale(batch):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        distiller = compiled(convolutions(4), convolutions(8))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    distiller.train_on_batch(*batch)
+    scale, before = distiller.optimizer.dynamic_scale, distiller.student.get_weights()
+    scale.assign(1e30)  # overflows every gradient of float16
+    distiller.train_on_batch(*batch)
+    assert float(scale) == pytest.approx(5e29)
+    assert_close(before, distiller.student.get_weights(), 0)
+    scale.assign(2.0**10)
+    distiller.train_on_batch(*batch)
+    assert not np.array_equal(before[0], distiller.student.get_weights()[0])
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(batch):
+    """Two steps of one image each, accumulated, are one of both: every term is a mean."""
+    whole = compiled(convolutions(4), convolutions(8), optimizer=keras.optimizers.SGD(0.1))
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    parts = compiled(convolutions(4), convolutions(8), optimizer=optimizer)
+    for adapter, other in zip(whole.adapters.values(), parts.adapters.values(), strict=True):
+        adapter.set_weights(other.get_weights())
+    before = parts.student.get_weights()
+    whole.train_on_batch(*batch)
+    parts.train_on_batch(*(image[:1] for image in batch))
+    assert_close(before, parts.student.get_weights(), 0)
+    parts.train_on_batch(*(image[1:] for image in batch))
+    assert_close(whole.student.get_weights(), parts.student.get_weights())
+    assert not np.array_equal(before[0], parts.student.get_weights()[0])
+
+
+@pytest.mark.parametrize("options", [{"steps_per_execution": 2}, {"run_eagerly": True}])
+def test_compile_options_change_no_weights(batch, options):
+    keras.utils.set_random_seed(0)
+    expected = weights_after(batch)
+    keras.utils.set_random_seed(0)
+    assert_close(weights_after(batch, **options), expected)
+
+
+@pytest.mark.parametrize("method", ["skd", "fakd", "kl"])
+def test_xla_changes_no_weights(batch, method):
+    def run(jit_compile):
+        keras.utils.set_random_seed(0)
+        optimizer = keras.optimizers.SGD(0.01)
+        return weights_after(batch, 2, optimizer, method=method, jit_compile=jit_compile)
+
+    assert_close(run(True), run(False), 1e-5)  # XLA fuses and reorders float32 sums
+
+
+def test_moving_average_is_used_where_asked_for_and_leaves_no_trace(batch, tmp_path):
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    distiller = compiled(convolutions(4), convolutions(8), optimizer=optimizer)
+    student, seen = distiller.student, []
+    for _ in range(3):
+        distiller.train_on_batch(*batch)
+        seen.append([w.copy() for w in student.get_weights()])
+    expected = [0.25 * a + 0.25 * b + 0.5 * c for a, b, c in zip(*seen, strict=True)]
+    with distiller.averaged_weights():
+        assert_close(student.get_weights(), expected)
+        distiller.save(tmp_path / "average.keras")
+    assert_close(student.get_weights(), seen[-1], 0)
+    assert_close(keras.saving.load_model(tmp_path / "average.keras").get_weights(), expected)
+    # Keras's own callback, and its own rule that fit() ends on the average.
+    fit(distiller, batch, callbacks=[keras.callbacks.SwapEMAWeights()])
+    with distiller.averaged_weights():
+        average = student.get_weights()
+    assert_close(student.get_weights(), average)
+
+
+def test_without_moving_average_the_context_changes_nothing(batch):
+    distiller = compiled(convolutions(4), convolutions(8))
+    before = distiller.student.get_weights()
+    with distiller.averaged_weights():
+        assert_close(distiller.student.get_weights(), before, 0)

@@ -1,8 +1,11 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_skd.distillation import losses
+from keras_skd.distillation import losses, streaming
+
+ATTENTIONS = (losses.channel_cross_attention, losses.spatial_cross_attention)
 
 
 @pytest.fixture
@@ -21,59 +24,211 @@ def unit(x, axis):
     return x / np.linalg.norm(x, axis=axis, keepdims=True)
 
 
-def numpy_channel(student, teacher, temperature):
-    """Straight from the formula, on C x N matrices."""
-    out = np.empty_like(teacher)
-    for i in range(len(student)):
-        s, t = student[i].reshape(-1, 5).T, teacher[i].reshape(-1, 5).T
-        out[i] = (softmax(unit(t, 1) @ unit(s, 1).T / temperature, 1) @ s).T.reshape(4, 6, 5)
-    return out
+def matrix(sample):
+    """(height, width, channels) as the paper's C x N."""
+    return sample.reshape(-1, sample.shape[-1]).T
 
 
-def numpy_spatial(student, teacher, temperature):
-    out = np.empty_like(teacher)
-    for i in range(len(student)):
-        s, t = student[i].reshape(-1, 5).T, teacher[i].reshape(-1, 5).T
-        logits = unit(t, 0).T @ unit(s, 0) / temperature  # rows: teacher positions
-        out[i] = (s @ softmax(logits, 1).T).T.reshape(4, 6, 5)
-    return out
+def per_sample(function):
+    """A formula on the two C x N matrices of a sample, as a function of batches."""
+
+    def batched(student, teacher, *more):
+        return np.stack(
+            [function(matrix(s), matrix(t), *more) for s, t in zip(student, teacher, strict=True)]
+        )
+
+    return batched
 
 
-@pytest.mark.parametrize("temperature", [0.1, 1.0])
+@per_sample
+def numpy_channel(s, t, temperature):
+    mixed = softmax(unit(t, 1) @ unit(s, 1).T / temperature, 1) @ s
+    return mixed.T.reshape(4, 6, -1)
+
+
+@per_sample
+def numpy_spatial(s, t, temperature):
+    logits = unit(t, 0).T @ unit(s, 0) / temperature  # rows: teacher positions
+    return (s @ softmax(logits, 1).T).T.reshape(4, 6, -1)
+
+
+@per_sample
+def numpy_kernel(s, t, bandwidth):
+    return np.mean(1 - np.exp(-np.mean((s - t) ** 2, axis=0) / (2 * bandwidth**2)))
+
+
+@per_sample
+def numpy_divergence(s, t, temperature):
+    p, q = softmax(t / temperature, 1), softmax(s / temperature, 1)
+    return np.mean(np.sum(p * np.log(p / q), axis=1))
+
+
+@per_sample
+def numpy_affinity(s, t):
+    s, t = unit(s, 0), unit(t, 0)
+    return np.mean(np.abs(s.T @ s - t.T @ t))
+
+
+def numpy_contrast(anchors, positives, negatives, epsilon=1e-3):
+    total = 0.0
+    for layer, anchor in enumerate(anchors):
+        near = np.mean([np.abs(anchor - p[layer]).mean((1, 2, 3)) for p in positives], axis=0)
+        far = np.abs(anchor - negatives[layer]).mean((1, 2, 3))
+        total += 2**layer / (2 ** len(anchors) - 1) * near / (far + epsilon)
+    return total
+
+
+FORMULAS = [
+    (losses.channel_cross_attention, numpy_channel, (0.1,)),
+    (losses.channel_cross_attention, numpy_channel, (1.0,)),
+    (losses.spatial_cross_attention, numpy_spatial, (0.1,)),
+    (losses.spatial_cross_attention, numpy_spatial, (1.0,)),
+    (losses.gaussian_kernel_distance, numpy_kernel, (0.7,)),
+    (losses.image_kl_divergence, numpy_divergence, (0.5,)),
+    (losses.feature_affinity_distance, numpy_affinity, ()),
+]
+NAMES = [f"{ours.__name__}{options}" for ours, _, options in FORMULAS]
+
+
+@pytest.mark.parametrize(("ours", "reference", "options"), FORMULAS, ids=NAMES)
+def test_values_are_the_formula(features, ours, reference, options):
+    expected = reference(*features.astype(np.float64), *options)
+    np.testing.assert_allclose(ours(*features, *options), expected, atol=1e-5)
+    # In float64 as well, so that the tolerance is float32's and not the formula's.
+    double = ours(*features.astype(np.float64), *options)
+    np.testing.assert_allclose(double, expected, atol=1e-12)
+
+
+def test_contrastive_loss_is_the_formula(features):
+    generator = np.random.default_rng(1)
+    anchor, positive, other, negative = generator.normal(size=(4, 2, 2, 3, 3, 4))
+    anchor, positive, other, negative = map(list, (anchor, positive, other, negative))
+    expected = numpy_contrast(anchor, [positive, other], negative)
+    actual = losses.contrastive_loss(anchor, [positive, other], negative)
+    np.testing.assert_allclose(actual, expected, atol=1e-12)
+
+
+def with_contrast(student, teacher):
+    """The contrastive loss as a function of two features, at two layers."""
+    negative = [teacher + 2.0, teacher - 1.0]
+    return losses.contrastive_loss([student, 2 * student], [[teacher, teacher]], negative)
+
+
+GRADIENTS = [
+    *(
+        (name, ours, options)
+        for name, (ours, _, options) in zip(NAMES, FORMULAS, strict=True)
+        if options != (1.0,)
+    ),
+    ("contrastive_loss", with_contrast, ()),
+    ("mean_absolute_difference", losses.mean_absolute_difference, ()),
+]
+
+
 @pytest.mark.parametrize(
-    ("ours", "reference"),
+    ("ours", "options"), [case[1:] for case in GRADIENTS], ids=[case[0] for case in GRADIENTS]
+)
+def test_gradients_are_finite_differences(features, ours, options):
+    """Along random directions of student and teacher, in float64."""
+    student, teacher = map(tf.constant, features.astype(np.float64))
+    generator = np.random.default_rng(2)
+    directions = [tf.constant(generator.normal(size=student.shape)) for _ in range(2)]
+    if ours is losses.feature_affinity_distance:
+        directions[1] = tf.zeros_like(student)  # its teacher is a constant
+    mix = np.cos(np.arange(student.shape[0] * 4 * 6 * 5))
+
+    def loss(step):
+        value = ours(student + step * directions[0], teacher + step * directions[1], *options)
+        return tf.reduce_sum(tf.reshape(value, [-1]) * mix[: tf.size(value)])
+
+    step = tf.Variable(0.0, dtype=tf.float64)
+    with tf.GradientTape() as tape:
+        value = loss(step)
+    analytic = tape.gradient(value, step).numpy()
+    numeric = (loss(1e-5) - loss(-1e-5)).numpy() / 2e-5
+    # Central differences at 1e-5 are off by about 1e-10 of the third derivative.
+    assert analytic == pytest.approx(numeric, rel=1e-5)
+    assert abs(analytic) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("ours", "options"), [case[1:] for case in GRADIENTS], ids=[case[0] for case in GRADIENTS]
+)
+def test_eager_graph_and_xla_agree_on_values_and_gradients(features, ours, options):
+    def run(student, teacher):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            value = ours(student, teacher, *options)
+            score = tf.reduce_sum(tf.square(value))
+        return value, tape.gradient(score, student)
+
+    inputs = [tf.constant(x) for x in features]
+    unknown = [tf.TensorSpec((None, None, None, 5), tf.float32)] * 2
+    eager = run(*inputs)
+    graph = tf.function(run, input_signature=unknown)(*inputs)
+    compiled = tf.function(run, input_signature=unknown, jit_compile=True)(*inputs)
+    for other in (graph, compiled):
+        for expected, actual in zip(eager, other, strict=True):
+            # XLA fuses and reorders float32 sums.
+            np.testing.assert_allclose(actual, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("ours", "options"), [case[1:] for case in GRADIENTS], ids=[case[0] for case in GRADIENTS]
+)
+def test_half_precision_features_are_computed_with_in_float32(features, ours, options, dtype):
+    student, teacher = (tf.cast(x, dtype) for x in features)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        value = ours(student, teacher, *options)
+    expected = ours(tf.cast(student, "float32"), tf.cast(teacher, "float32"), *options)
+    if ours is not with_contrast:  # whose own arithmetic is in the features' precision
+        assert value.dtype == tf.float32
+        np.testing.assert_array_equal(value, expected)
+    gradient = tape.gradient(value, student)
+    assert gradient.dtype == dtype
+    assert np.isfinite(gradient.numpy().astype(np.float32)).all()
+
+
+@pytest.mark.parametrize(
+    "distance",
     [
-        (losses.channel_cross_attention, numpy_channel),
-        (losses.spatial_cross_attention, numpy_spatial),
+        losses.gaussian_kernel_distance,
+        losses.mean_absolute_difference,
+        losses.image_kl_divergence,
+        losses.feature_affinity_distance,
     ],
 )
-def test_attention_is_the_formula(features, ours, reference, temperature):
-    expected = reference(*features, temperature)
-    np.testing.assert_allclose(ours(*features, temperature), expected, atol=1e-5)
-
-
-def test_kernel_distance_is_the_formula(features):
+def test_distance_of_equal_features_is_zero_and_of_others_positive(features, distance):
     student, teacher = features
-    squared = ((student - teacher) ** 2).mean(axis=-1)
-    expected = (1 - np.exp(-squared / (2 * 0.7**2))).mean(axis=(1, 2))
-    actual = losses.gaussian_kernel_distance(student, teacher, 0.7)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    np.testing.assert_array_equal(distance(student, student), 0)
+    assert (distance(student, teacher).numpy() > 1e-2).all()
 
 
-def test_kernel_distance_of_equal_features_is_zero(features):
-    assert losses.gaussian_kernel_distance(features[0], features[0]).numpy().max() == 0
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_attention_of_identical_features_at_low_temperature_is_the_identity(features, scale):
+    """Each channel and position is most like itself, so that an argmax finds it."""
+    same = scale * features[0]
+    for attention in ATTENTIONS:
+        np.testing.assert_allclose(attention(same, same, 1e-4), same, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("attention", "axes"),
-    [(losses.channel_cross_attention, (-1,)), (losses.spatial_cross_attention, (1, 2))],
-)
+@pytest.mark.parametrize(("attention", "axes"), list(zip(ATTENTIONS, [(-1,), (1, 2)], strict=True)))
 def test_at_infinite_temperature_attention_is_the_mean(features, attention, axes):
     student, teacher = features
     mean = student.mean(axis=axes, keepdims=True)
     np.testing.assert_allclose(
         attention(student, teacher, 1e6), np.broadcast_to(mean, student.shape), atol=1e-5
     )
+
+
+def test_kernel_tends_to_the_squared_distance_and_saturates_at_one(features):
+    student, teacher = features
+    squared = ((student - teacher) ** 2).mean((1, 2, 3))
+    wide = losses.gaussian_kernel_distance(student, teacher, 1e3)
+    np.testing.assert_allclose(wide, squared / 2e6, rtol=1e-5)
+    np.testing.assert_allclose(losses.gaussian_kernel_distance(student, teacher, 1e-3), 1.0)
 
 
 def test_attention_is_a_convex_combination(features):
@@ -90,11 +245,54 @@ def test_attention_is_a_convex_combination(features):
 
 def test_attention_does_not_depend_on_the_order_it_contracts(features):
     student, teacher = features
-    shuffled = student[..., np.random.default_rng(1).permutation(5)]
+    generator = np.random.default_rng(1)
+    channels = student[..., generator.permutation(5)]
+    positions = student.reshape(2, 24, 5)[:, generator.permutation(24)].reshape(student.shape)
+    for attention, shuffled in zip(ATTENTIONS, (channels, positions), strict=True):
+        np.testing.assert_allclose(
+            attention(shuffled, teacher), attention(student, teacher), atol=1e-5
+        )
+
+
+def test_attention_follows_the_order_of_the_teacher(features):
+    student, teacher = features
+    generator = np.random.default_rng(1)
+    channels, positions = generator.permutation(5), generator.permutation(24)
+
+    def rearranged(x):
+        return x.reshape(2, 24, 5)[:, positions].reshape(x.shape)
+
     np.testing.assert_allclose(
-        losses.channel_cross_attention(shuffled, teacher),
-        losses.channel_cross_attention(student, teacher),
+        losses.channel_cross_attention(student, teacher[..., channels]),
+        losses.channel_cross_attention(student, teacher).numpy()[..., channels],
         atol=1e-5,
+    )
+    np.testing.assert_allclose(
+        losses.spatial_cross_attention(student, rearranged(teacher)),
+        rearranged(losses.spatial_cross_attention(student, teacher).numpy()),
+        atol=1e-5,
+    )
+
+
+def test_affinity_does_not_depend_on_scale_or_rotation_of_the_channels(features):
+    student, teacher = features
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0].astype(np.float32)
+    expected = losses.feature_affinity_distance(student, teacher)
+    turned = losses.feature_affinity_distance(3 * student @ rotation, teacher)
+    np.testing.assert_allclose(turned, expected, atol=1e-5)
+    wider = np.concatenate([teacher, np.zeros_like(teacher)], axis=-1)
+    np.testing.assert_allclose(
+        losses.feature_affinity_distance(student, wider), expected, atol=1e-5
+    )
+
+
+def test_divergence_does_not_see_the_mean_of_a_channel(features):
+    student, teacher = features
+    shifted = student + np.arange(5, dtype=np.float32)
+    np.testing.assert_allclose(
+        losses.image_kl_divergence(shifted, teacher),
+        losses.image_kl_divergence(student, teacher),
+        rtol=1e-4,  # float32 of logits of up to 40
     )
 
 
@@ -106,13 +304,33 @@ def test_normalisation_makes_distances_independent_of_scale(features):
         return losses.gaussian_kernel_distance(*pair).numpy()
 
     np.testing.assert_allclose(distance(100.0), distance(1.0), rtol=1e-4)
+    _, teacher = losses.normalise_by_teacher(student, 100 * teacher)
+    np.testing.assert_allclose(np.mean(np.square(teacher), axis=(1, 2, 3)), 1.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("block", [7, 24, 1024])
-def test_blocks_change_neither_attention_nor_gradient(features, block, monkeypatch):
-    """24 positions in blocks of 7 (a shorter last block), 24 (one) and 1024 (shorter)."""
-    monkeypatch.setattr(losses, "_QUERY_BLOCK", block)
-    student, teacher = (tf.constant(x) for x in features)
+@pytest.mark.parametrize("rows", [1, 7, 24, 1024])
+@pytest.mark.parametrize(
+    "function", [losses.spatial_cross_attention, losses.feature_affinity_distance]
+)
+def test_tiles_change_neither_values_nor_gradients(features, rows, function, monkeypatch):
+    """24 positions: tiles of 1, of 7 (a shorter last one), of 24 (one) and of more rows."""
+    student, teacher = map(tf.constant, features)
+
+    def value_and_gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            value = function(student, teacher)
+            score = tf.reduce_sum(tf.sin(value))
+        return value, tape.gradient(score, student)
+
+    expected = value_and_gradient()
+    monkeypatch.setattr(streaming, "TILE_VALUES", 2 * 24 * rows)
+    for actual, reference in zip(value_and_gradient(), expected, strict=True):
+        np.testing.assert_allclose(actual, reference, atol=2e-6)
+
+
+def test_spatial_attention_has_the_gradient_of_the_direct_form(features):
+    student, teacher = map(tf.constant, features)
 
     def direct(s, t):
         s, t = tf.reshape(s, (2, 24, 5)), tf.reshape(t, (2, 24, 5))
@@ -121,39 +339,16 @@ def test_blocks_change_neither_attention_nor_gradient(features, block, monkeypat
         )
         return tf.reshape(tf.matmul(tf.nn.softmax(logits / 0.1), s), (2, 4, 6, 5))
 
-    def value_and_gradient(attention):
+    def gradients(attention):
         with tf.GradientTape() as tape:
             tape.watch([student, teacher])
-            out = attention(student, teacher)
-            score = tf.reduce_sum(out * tf.sin(tf.range(5.0)))
-        return [out, *tape.gradient(score, [student, teacher])]
+            score = tf.reduce_sum(attention(student, teacher) * tf.sin(tf.range(5.0)))
+        return tape.gradient(score, [student, teacher])
 
-    graph = tf.function(losses.spatial_cross_attention)
-    expected = value_and_gradient(direct)
-    for run in (losses.spatial_cross_attention, graph):
-        for actual, reference in zip(value_and_gradient(run), expected, strict=True):
-            np.testing.assert_allclose(actual, reference, atol=2e-5)
-
-
-@pytest.mark.parametrize(
-    "attention", [losses.channel_cross_attention, losses.spatial_cross_attention]
-)
-def test_gradient_agrees_with_finite_differences(features, attention):
-    student, teacher = (tf.constant(x) for x in features)
-    direction = tf.constant(np.random.default_rng(2).normal(size=student.shape), tf.float32)
-
-    def loss(step):
-        out = attention(student + step * direction, teacher)
-        return tf.reduce_sum(losses.gaussian_kernel_distance(out, teacher))
-
-    step = tf.Variable(0.0)
-    with tf.GradientTape() as tape:
-        value = loss(step)
-    analytic = tape.gradient(value, step).numpy()
-    numeric = (loss(1e-2).numpy() - loss(-1e-2).numpy()) / 2e-2
-    # Central differences of float32 values of order one: an error of about 1e-4.
-    assert analytic == pytest.approx(numeric, abs=2e-3)
-    assert abs(analytic) > 1e-2
+    for actual, reference in zip(
+        gradients(losses.spatial_cross_attention), gradients(direct), strict=True
+    ):
+        np.testing.assert_allclose(actual, reference, atol=2e-5)
 
 
 def test_contrastive_loss_falls_towards_the_positive_and_rises_towards_the_negative(features):
@@ -179,3 +374,49 @@ def test_contrastive_weights_grow_with_depth_and_sum_to_one(features):
     deep_wrong = losses.contrastive_loss([positive, middle], [[positive] * 2], [negative] * 2)
     shallow_wrong = losses.contrastive_loss([middle, positive], [[positive] * 2], [negative] * 2)
     assert (deep_wrong > shallow_wrong).numpy().all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "attention"),
+    [
+        (losses.GaussianKernelLoss(0.7), lambda s, t: s),
+        (
+            losses.ChannelCrossAttentionLoss(0.3, 0.7),
+            lambda s, t: losses.channel_cross_attention(s, t, 0.3),
+        ),
+        (
+            losses.SpatialCrossAttentionLoss(0.3, 0.7),
+            lambda s, t: losses.spatial_cross_attention(s, t, 0.3),
+        ),
+    ],
+)
+def test_keras_losses_are_the_functions_and_survive_serialisation(features, loss, attention):
+    student, teacher = features
+    s, t = losses.normalise_by_teacher(student, teacher)
+    expected = losses.gaussian_kernel_distance(attention(s, t), t, 0.7)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    for each in (loss, again):
+        assert float(each(teacher, student)) == pytest.approx(np.mean(expected), rel=1e-6)
+    unreduced = type(loss)(**loss.get_config() | {"reduction": "none"})
+    np.testing.assert_allclose(unreduced(teacher, student), expected, rtol=1e-6)
+
+
+def test_keras_losses_teach_the_student_only(features):
+    student, teacher = map(tf.constant, features)
+    with tf.GradientTape() as tape:
+        tape.watch([student, teacher])
+        loss = losses.GaussianKernelLoss()(teacher, student)
+    of_student, of_teacher = tape.gradient(loss, [student, teacher])
+    assert np.abs(of_student).max() > 0
+    assert of_teacher is None
+
+
+def test_the_contrastive_keras_loss_is_the_function(features):
+    anchor, positive = features
+    negative = positive + 1
+    loss = losses.ContrastiveLoss(epsilon=0.01)
+    expected = losses.contrastive_loss([anchor] * 2, [[positive] * 2], [negative] * 2, 0.01)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    for each in (loss, again):
+        value = each({"positives": [[positive] * 2], "negatives": [negative] * 2}, [anchor] * 2)
+        assert float(value) == pytest.approx(np.mean(expected), rel=1e-6)

@@ -1,0 +1,448 @@
+"""``python -m keras_skd.compare``: the same student by several methods, seeds and sizes."""
+
+import argparse
+import csv
+import dataclasses
+import json
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_skd.command import replaced
+
+_MACS_SIZE = 256  # pixels of a side, at which MACs are counted
+_CROP = 96  # pixels of a side
+_SCORES = "scores.json"
+# Settings of a comparison that may grow, and of a run that it sets itself.
+_SET_PER_RUN = ("run", "student", "method", "seed", "strategy")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, all on the same data, in the same order, for as many steps.
+
+    Attributes:
+        training: A :class:`keras_skd.train.TrainingConfig`, of which ``run``, ``student``,
+            ``method`` and ``seed`` are replaced.
+        test: Folder of test images, as ``--data`` of ``evaluate``.
+        methods: Trained with every seed.
+        ablations: More methods, trained with the first seed only.
+        students: Presets or files.
+        seeds: Of weights, patches and noise: with one seed, every method starts from the same
+            weights and sees the same batches.
+    """
+
+    training: object
+    test: str
+    methods: tuple = ("none", "output", "feature", "fakd", "skd")
+    ablations: tuple = ()
+    students: tuple = ("restormer_tiny",)
+    seeds: tuple = (0, 1, 2)
+
+    def __post_init__(self):
+        """Checks the names."""
+        from keras_skd.distillation import METHODS
+
+        for method in (*self.methods, *self.ablations):
+            if method not in METHODS:
+                raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+        for name in ("methods", "students", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"--{name} must name at least one.")
+
+    @property
+    def folder(self):
+        """The comparison's folder."""
+        return Path(self.training.run)
+
+    def runs(self):
+        """A :class:`TrainingConfig` for each run, seed by seed, so that all methods have as many
+        seeds whenever the comparison is interrupted."""
+        return [
+            dataclasses.replace(
+                self.training,
+                run=str(self.folder / Path(student).stem / f"{method}_{seed}"),
+                student=student,
+                method=method,
+                seed=seed,
+            )
+            for seed in self.seeds
+            for student in self.students
+            for method in self.methods + (self.ablations if seed == self.seeds[0] else ())
+        ]
+
+
+def compare(comparison, report=print):
+    """Trains and measures what is not yet there, one run after another, and writes the tables.
+
+    Interrupted at any moment, the same call goes on. Every finished run updates ``runs.csv`` and
+    ``table.md`` in the folder; the plots come at the end: ``psnr_by_method.png``,
+    ``psnr_against_macs.png`` and ``crops.png``.
+
+    Args:
+        comparison: A :class:`Comparison`.
+        report: Called with a line for each run.
+
+    Returns:
+        The rows of ``runs.csv``: dicts of ``student``, ``method``, ``seed``, ``psnr`` and ``ssim``
+        (means over the test images, dB), ``parameters``, ``macs`` and ``seconds`` (training, of
+        the last start).
+
+    Raises:
+        ValueError: The folder holds a comparison of other settings, or an input is wrong.
+        FileNotFoundError: A folder or file does not exist.
+    """
+    from keras_skd.data import find_groups
+
+    groups = find_groups(comparison.test, comparison.training.task)
+    _check_settings(comparison)
+    rows = []
+    configs = comparison.runs()
+    for number, config in enumerate(configs, 1):
+        row = _trained_and_measured(config, groups)
+        rows.append(row)
+        write_tables(comparison.folder, rows)
+        report(
+            f"{number}/{len(configs)}  {row['student']} {row['method']} seed {row['seed']}: "
+            f"{row['psnr']:.3f} dB  {row['ssim']:.4f}"
+        )
+    teacher = _teacher(comparison, groups)
+    plot_bars(comparison.folder / "psnr_by_method.png", rows)
+    plot_macs(comparison.folder / "psnr_against_macs.png", rows, teacher)
+    _plot_crops(comparison, groups, teacher is not None)
+    return rows
+
+
+def _check_settings(comparison):
+    from keras_skd.command import output_folder
+
+    settings = dataclasses.asdict(comparison.training)
+    settings = {name: value for name, value in settings.items() if name not in _SET_PER_RUN}
+    settings = json.loads(json.dumps({**settings, "test": str(comparison.test)}))
+    path = comparison.folder / "comparison.json"
+    if path.exists():
+        earlier = json.loads(path.read_text())
+        differing = [
+            f"{name} {earlier.get(name)!r}, now {value!r}"
+            for name, value in settings.items()
+            if earlier.get(name) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"{comparison.folder} holds a comparison of other settings "
+                f"({'; '.join(differing)}); choose another --run, or remove the folder."
+            )
+    with output_folder(comparison.folder), replaced(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _trained_and_measured(config, groups):
+    """Trains and measures one run; or reads what was measured."""
+    import time
+
+    import keras
+
+    from keras_skd.models import load_model
+    from keras_skd.train import Training
+
+    scores = Path(config.run) / _SCORES
+    if not scores.exists():
+        started = time.monotonic()
+        student_file = Training(config).fit()
+        seconds = time.monotonic() - started
+        keras.backend.clear_session()  # or every run's graphs would stay in memory
+        row = {
+            "student": Path(config.student).stem,
+            "method": config.method,
+            "seed": config.seed,
+            **_measured(load_model(student_file), groups, config),
+            "seconds": round(seconds, 1),
+        }
+        with replaced(scores) as temporary:
+            temporary.write_text(json.dumps(row, indent=2) + "\n")
+    return json.loads(scores.read_text())
+
+
+def _measured(model, groups, config):
+    from keras_skd.data import GaussianNoise
+    from keras_skd.evaluate import evaluate
+    from keras_skd.profile import profile
+
+    level = GaussianNoise.parse(config.sigma).middle  # of a blind range, as in validation
+    images = evaluate(model, groups, config.task, sigma=level, noise=config.noise)
+    try:
+        macs = profile(model, (_MACS_SIZE, _MACS_SIZE)).total_macs
+    except ValueError:  # a teacher of other layers than ours
+        macs = None
+    return {
+        "psnr": statistics.mean(image["psnr"] for image in images),
+        "ssim": statistics.mean(image["ssim"] for image in images),
+        "parameters": model.count_params(),
+        "macs": macs,
+    }
+
+
+def _teacher(comparison, groups):
+    """The teacher's measures, or None where no method has one."""
+    from keras_skd.models import load_model
+
+    if set(comparison.methods + comparison.ablations) == {"none"}:
+        return None
+    scores = comparison.folder / "teacher.json"
+    if not scores.exists():
+        model = load_model(comparison.training.teacher)
+        measured = _measured(model, groups, comparison.training)
+        with replaced(scores) as temporary:
+            temporary.write_text(json.dumps(measured, indent=2) + "\n")
+    return json.loads(scores.read_text())
+
+
+# --- tables ---
+
+
+def summarise(rows):
+    """Mean and spread of every student and method.
+
+    Args:
+        rows: As :func:`compare` returns them.
+
+    Returns:
+        A list of dicts, in order of first appearance: ``student``, ``method``, ``seeds`` (how
+        many), ``psnr``, ``psnr_spread`` (sample standard deviation; None for one seed), ``ssim``,
+        ``ssim_spread``, ``gain`` (mean difference in dB to ``none`` of the same student and seed;
+        None without) and ``gain_spread``.
+    """
+    groups, baseline = {}, {}
+    for row in rows:
+        groups.setdefault((row["student"], row["method"]), []).append(row)
+        if row["method"] == "none":
+            baseline[row["student"], row["seed"]] = row["psnr"]
+    summary = []
+    for (student, method), group in groups.items():
+        gains = [
+            row["psnr"] - baseline[student, row["seed"]]
+            for row in group
+            if method != "none" and (student, row["seed"]) in baseline
+        ]
+        columns = {"psnr": [r["psnr"] for r in group], "ssim": [r["ssim"] for r in group]}
+        result = {"student": student, "method": method, "seeds": len(group)}
+        for name, values in {**columns, "gain": gains}.items():
+            result[name] = statistics.mean(values) if values else None
+            result[f"{name}_spread"] = statistics.stdev(values) if len(values) > 1 else None
+        summary.append(result)
+    return summary
+
+
+def markdown(summary):
+    """The summary as a Markdown table."""
+
+    def cell(result, name, form):
+        value, spread = result[name], result[f"{name}_spread"]
+        if value is None:
+            return "-"
+        return format(value, form) + ("" if spread is None else f" ± {spread:{form.strip('+')}}")
+
+    lines = [
+        "| student | method | seeds | PSNR (dB) | SSIM | gain over none, same seed (dB) |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for each in summary:
+        cells = (
+            each["student"],
+            each["method"],
+            str(each["seeds"]),
+            cell(each, "psnr", ".3f"),
+            cell(each, "ssim", ".4f"),
+            cell(each, "gain", "+.3f"),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_tables(folder, rows):
+    """Writes ``runs.csv``, a row a run, and ``table.md``, mean and spread (standard deviation)."""
+    with replaced(folder / "runs.csv") as path, open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    with replaced(folder / "table.md") as path:
+        path.write_text(markdown(summarise(rows)))
+
+
+# --- plots ---
+
+
+def _figure(width, height):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")
+
+
+def _save(figure, path):
+    import matplotlib.pyplot as plt
+
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+    plt.close(figure)
+
+
+def plot_bars(path, rows):
+    """PSNR by method: bars of the mean, whiskers of the spread, a dot for every seed."""
+    summary = summarise(rows)
+    figure, axis = _figure(1.5 + 1.1 * len(summary), 4)
+    students = {row["student"] for row in rows}
+    for place, each in enumerate(summary):
+        values = [
+            row["psnr"]
+            for row in rows
+            if (row["student"], row["method"]) == (each["student"], each["method"])
+        ]
+        axis.bar(place, each["psnr"], yerr=each["psnr_spread"], capsize=4, color="#8fb3d9")
+        axis.plot([place] * len(values), values, "k.", markersize=4)
+    labels = [
+        each["method"] if len(students) == 1 else f"{each['method']}\n{each['student']}"
+        for each in summary
+    ]
+    axis.set_xticks(range(len(summary)), labels, rotation=20, ha="right")
+    scores = [row["psnr"] for row in rows]
+    # Bars from zero would hide differences of a tenth of a dB; the axis says where it starts.
+    margin = max(0.05, 0.3 * (max(scores) - min(scores)))
+    axis.set_ylim(min(scores) - margin, max(scores) + margin)
+    axis.set_ylabel("PSNR (dB)")
+    axis.set_title("mean over seeds, standard deviation, every seed; axis not from zero", size=9)
+    _save(figure, path)
+
+
+def plot_macs(path, rows, teacher=None):
+    """PSNR against MACs of a 256x256 image, students by method and the teacher."""
+    figure, axis = _figure(6, 4)
+    macs = {row["student"]: row["macs"] for row in rows}
+    methods = {}
+    for each in summarise(rows):
+        if macs[each["student"]]:
+            points = methods.setdefault(each["method"], [])
+            points.append((macs[each["student"]] / 1e9, each["psnr"]))
+    for method, points in methods.items():
+        axis.plot(*zip(*sorted(points), strict=True), "o-", label=method)
+    if teacher and teacher["macs"]:
+        axis.plot(teacher["macs"] / 1e9, teacher["psnr"], "k*", markersize=12, label="teacher")
+    axis.set_xscale("log")
+    axis.set_xlabel(f"GMACs of a {_MACS_SIZE}x{_MACS_SIZE} image")
+    axis.set_ylabel("PSNR (dB)")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _save(figure, path)
+
+
+def _plot_crops(comparison, groups, with_teacher):
+    """Central crops of the first test images: input, every method's first seed, teacher, target."""
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_skd.data import degradation_for, load_image
+    from keras_skd.metrics import psnr
+    from keras_skd.models import load_model
+
+    config = comparison.training
+    student = comparison.students[0]
+    models = {
+        run.method: Path(run.run) / "student.keras"
+        for run in comparison.runs()
+        if run.student == student and run.seed == comparison.seeds[0]
+    }
+    models = {name: load_model(file) for name, file in models.items()}
+    if with_teacher:
+        models["teacher"] = load_model(config.teacher)
+    degradation = degradation_for(config.task, groups, config.sigma, config.noise)
+    rows = []
+    for index, group in enumerate(groups[:3]):
+        images = [load_image(source) / np.float32(255) for source in group]
+        degraded, target = images[0], images[-1]
+        if degradation is not None:
+            seed = tf.constant([0, index])  # as evaluate's
+            degraded = degradation.fixed()(target[None], seed)[0].numpy()
+        side = min(_CROP, *(length // 8 * 8 for length in target.shape[:2]))
+        top, left = ((length - side) // 2 for length in target.shape[:2])
+        degraded, target = (x[top : top + side, left : left + side] for x in (degraded, target))
+        restored = {
+            name: model(degraded[None], training=False)[0].numpy() for name, model in models.items()
+        }
+        rows.append({"input": degraded, **restored, "ground truth": target})
+    figure, axes = _figure(1, 1)
+    axes.remove()
+    figure.set_size_inches(1.9 * len(rows[0]), 2.2 * len(rows))
+    grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for line, row in zip(grid, rows, strict=True):
+        for axis, (name, image) in zip(line, row.items(), strict=True):
+            axis.imshow(np.clip(image, 0, 1), interpolation="none")
+            score = "" if name == "ground truth" else f"\n{psnr(image, row['ground truth']):.2f} dB"
+            axis.set_title(name.replace("skd_without_", "without ") + score, size=8)
+            axis.axis("off")
+    _save(figure, comparison.folder / "crops.png")
+
+
+# --- command ---
+
+
+def parser():
+    """The command's arguments."""
+    from keras_skd.distillation import METHODS
+    from keras_skd.train import add_arguments
+
+    result = argparse.ArgumentParser(
+        prog="python -m keras_skd.compare",
+        description="Trains the same student by several methods and seeds, one run after another, "
+        "and writes tables and plots. The same command goes on where it was interrupted.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(Comparison)
+        if field.default is not dataclasses.MISSING
+    }
+    choices = {"choices": METHODS, "metavar": "METHOD"}
+    add_arguments(result, leave_out=("student", "method", "seed", "strategy"))
+    for name, more in {
+        "methods": {**choices, "help": f"trained with every seed: {', '.join(METHODS)}"},
+        "ablations": {**choices, "help": "methods trained with the first seed only"},
+        "students": {"metavar": "NAME_OR_FILE", "help": "presets or .keras files"},
+        "seeds": {"type": int, "metavar": "SEED", "help": "of weights, patches and noise"},
+    }.items():
+        result.add_argument(f"--{name}", nargs="+", default=defaults[name], **more)
+    result.add_argument(
+        "--test", metavar="DIR", required=True, help="test images, measured as evaluate does"
+    )
+    return result
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit code."""
+    from keras_skd.command import FAILED_CHECK, input_errors, resumable
+    from keras_skd.quiet import import_tensorflow, quiet
+    from keras_skd.train import TrainingDivergedError, config_of, make_deterministic
+
+    with quiet():
+        command = parser()
+    options = vars(command.parse_args(arguments))
+    import_tensorflow()
+    make_deterministic(options["jit_compile"])
+    lists = {
+        name: tuple(options.pop(name)) for name in ("methods", "ablations", "students", "seeds")
+    }
+    with resumable(), input_errors("keras_skd.compare"):
+        comparison = Comparison(test=options.pop("test"), training=config_of(options), **lists)
+        try:
+            compare(comparison, report=lambda line: print(line, flush=True))
+        except TrainingDivergedError as error:
+            print(f"keras_skd.compare: failed check: {error}", file=sys.stderr)
+            return FAILED_CHECK
+    print((comparison.folder / "table.md").read_text(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

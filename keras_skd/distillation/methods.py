@@ -1,0 +1,211 @@
+"""The methods of distillation: which terms are added to the reconstruction loss.
+
+A method is a few terms on one machinery, the :class:`~keras_skd.distillation.Distiller`: one pass
+of the student, one of the teacher, matched stages.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from keras_skd.distillation import losses
+
+
+@dataclass(frozen=True)
+class SKDConfig:
+    """The numbers of soft knowledge distillation, which the paper does not publish.
+
+    Attributes:
+        alpha1: Weight of the cross-attention terms within the kernel loss.
+        alpha2: Weight of the kernel loss. At 0.1 it was five times the reconstruction loss and cost
+            0.13 dB against 0.01.
+        alpha3: Weight of the contrastive loss.
+        bandwidth: sigma of the Gaussian kernel, in units of the teacher's RMS.
+        temperature: lambda of both attentions.
+        stages: The teacher's stages to compare, by name, or pairs ``(teacher's, student's)``; None
+            takes the last one of every resolution below full that both models have.
+        contrastive_stages: Stages of the teacher that serve as extractor of the contrastive loss,
+            shallow to deep; None takes the first of its two finest resolutions.
+        output_weight: Weight of the L1 to the teacher's image, in the methods that have it.
+        kl_weight: Weight of the divergence of the method ``kl``.
+        kl_temperature: Its temperature, in units of the image.
+        feature_weight: Weight of the L1 on features of the method ``feature``.
+        affinity_weight: Weight of the affinity of the method ``fakd``. Its authors' code has 10 for
+            images of 0..255 and halves the two image losses: 2 * 10 / 255.
+    """
+
+    alpha1: float = 1.0
+    alpha2: float = 0.01
+    alpha3: float = 0.02
+    bandwidth: float = 1.0
+    temperature: float = 0.1
+    stages: tuple | None = None
+    contrastive_stages: tuple | None = None
+    output_weight: float = 1.0
+    kl_weight: float = 1.0
+    kl_temperature: float = 0.1
+    feature_weight: float = 0.01
+    affinity_weight: float = 0.08
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one pass of student and teacher over a batch gives.
+
+    Attributes:
+        clean: The ground truth, ``(batch, height, width, channels)`` in 0..1.
+        restored: The student's image.
+        teacher_image: The teacher's image, or None without a teacher.
+        stages: Pairs of the student's and the teacher's features, adapted to the teacher's width
+            if the method wants that.
+        degraded_features: The extractor's features of the input, shallow to deep.
+        extract: From an image to the extractor's features.
+    """
+
+    clean: tf.Tensor
+    restored: tf.Tensor
+    teacher_image: tf.Tensor | None
+    stages: list
+    degraded_features: list
+    extract: Callable
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a loss.
+
+    Attributes:
+        value: From a :class:`Step` and an :class:`SKDConfig` to ``(batch,)``.
+        weight: Name of the attribute of :class:`SKDConfig` that weighs it.
+        stages: Whether it compares stages.
+        adapters: Whether it needs both of one width.
+        extractor: Whether it needs the teacher's features of images.
+    """
+
+    value: Callable
+    weight: str
+    stages: bool = False
+    adapters: bool = False
+    extractor: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to distil: reconstruction, and these terms.
+
+    Attributes:
+        description: One line for ``--help``.
+        terms: Name, under which the term is logged, to :class:`Term`.
+    """
+
+    description: str
+    terms: dict = field(default_factory=dict)
+
+    def needs(self, what):
+        """Whether any term needs ``stages``, ``adapters`` or an ``extractor``."""
+        return any(getattr(term, what) for term in self.terms.values())
+
+
+def _over_stages(distance):
+    """A term that is the mean over stages, so that its weight does not depend on their number."""
+
+    def value(step, config):
+        per_stage = [
+            distance(student, tf.stop_gradient(teacher), config) for student, teacher in step.stages
+        ]
+        return tf.add_n(per_stage) / len(per_stage)
+
+    return value
+
+
+def _kernel(distance, channel=True, spatial=True):
+    """``L_GK`` with a distance, and which of its two attentions."""
+
+    def of_stage(student, teacher, config):
+        s, t = losses.normalise_by_teacher(student, teacher)
+        loss = distance(s, t, config)
+        if channel:
+            attended = losses.channel_cross_attention(s, t, config.temperature)
+            loss += config.alpha1 * distance(attended, t, config)
+        if spatial:
+            attended = losses.spatial_cross_attention(s, t, config.temperature)
+            loss += config.alpha1 * distance(attended, t, config)
+        return loss
+
+    return Term(_over_stages(of_stage), "alpha2", stages=True, adapters=True)
+
+
+def _gaussian(x, y, config):
+    return losses.gaussian_kernel_distance(x, y, config.bandwidth)
+
+
+def _absolute(x, y, config):
+    return losses.mean_absolute_difference(x, y)
+
+
+def _contrastive_value(step, config):
+    positives = [step.extract(image) for image in (step.clean, step.teacher_image)]
+    return losses.contrastive_loss(step.extract(step.restored), positives, step.degraded_features)
+
+
+def _divergence(step, config):
+    return losses.image_kl_divergence(step.restored, step.teacher_image, config.kl_temperature)
+
+
+_TEACHER_IMAGE = Term(
+    lambda step, config: losses.mean_absolute_difference(step.restored, step.teacher_image),
+    "output_weight",
+)
+_CONTRASTIVE = Term(_contrastive_value, "alpha3", extractor=True)
+_FEATURES = Term(
+    _over_stages(
+        lambda student, teacher, config: losses.mean_absolute_difference(
+            *losses.normalise_by_teacher(student, teacher)
+        )
+    ),
+    "feature_weight",
+    stages=True,
+    adapters=True,
+)
+_AFFINITY = Term(
+    _over_stages(
+        lambda student, teacher, config: losses.feature_affinity_distance(student, teacher)
+    ),
+    "affinity_weight",
+    stages=True,
+)
+
+METHODS = {
+    "skd": Method(
+        "soft knowledge distillation, L_REC + alpha2 L_GK + alpha3 L_CL",
+        {"kernel": _kernel(_gaussian), "contrastive": _CONTRASTIVE},
+    ),
+    "none": Method("ground truth alone, L_REC"),
+    "output": Method("L_REC + L1 to the teacher's image", {"teacher": _TEACHER_IMAGE}),
+    "kl": Method(
+        "L_REC + KL divergence from the teacher's image",
+        {"divergence": Term(_divergence, "kl_weight")},
+    ),
+    "feature": Method("L_REC + L1 between features, direct mimicry", {"feature": _FEATURES}),
+    "fakd": Method(
+        "L_REC + L1 to the teacher's image + feature affinity (He et al. 2020)",
+        {"teacher": _TEACHER_IMAGE, "affinity": _AFFINITY},
+    ),
+    "skd_without_channel": Method(
+        "skd less its channel attention",
+        {"kernel": _kernel(_gaussian, channel=False), "contrastive": _CONTRASTIVE},
+    ),
+    "skd_without_spatial": Method(
+        "skd less its spatial attention",
+        {"kernel": _kernel(_gaussian, spatial=False), "contrastive": _CONTRASTIVE},
+    ),
+    "skd_without_kernel": Method(
+        "skd with L1 for the kernel distance",
+        {"kernel": _kernel(_absolute), "contrastive": _CONTRASTIVE},
+    ),
+    "skd_without_contrastive": Method(
+        "skd with L1 to the teacher's image for the contrastive loss",
+        {"kernel": _kernel(_gaussian), "teacher": _TEACHER_IMAGE},
+    ),
+}
