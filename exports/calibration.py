@@ -36,30 +36,25 @@ def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
 
     Args:
         tile: Height and width in pixels.
-        folder: Clean photographs (``denoise``), or pairs in ``input/`` and ``target/``; None for
-            the embedded photographs, where the ones that verify are never trained on.
-        task: ``denoise``, ``derain`` or ``deblur``.
-        sigma: Noise added to clean photographs, in 8-bit units: ``25`` or ``"0-50"``.
-        seed: Of the choice of tiles and of the noise.
+        folder: Anything that :func:`keras_skd.data.find_groups` recognises: clean photographs, or
+            pairs in ``input/`` and ``target/``; None for the embedded photographs, where the ones
+            that verify are never trained on.
+        task: ``denoise``, ``derain`` or ``deblur``: what is added to clean photographs.
+        sigma: Noise of ``denoise``, in 8-bit units: ``25`` or ``"0-50"``.
+        seed: Of the choice of tiles and of the degradation.
 
     Returns:
         A :class:`Tiles`.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: Too few tiles, an image of one colour, an image that cannot be decoded, pairs
-            that do not match, or no folder for a task that needs pairs.
+        ValueError: Too few tiles, an image of one colour, an image that cannot be decoded, or pairs
+            that do not match.
     """
-    from keras_skd.data import GaussianNoise, find_groups
+    from keras_skd.data import degradation_for, find_groups
 
-    noise = GaussianNoise.parse(sigma)
     generator = np.random.default_rng(seed)
     if folder is None:
-        if task != "denoise":
-            raise ValueError(
-                "the embedded photographs are clean ones, for denoise only; give a calibration "
-                f"folder with input/ and target/ of {task}."
-            )
         calibration, verification = _embedded(tile)
         source = "embedded photographs"
     else:
@@ -78,8 +73,9 @@ def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
         source = str(folder)
     generator.shuffle(calibration)
     generator.shuffle(verification)
-    calibration = _degrade(calibration[:CALIBRATION_TILES], noise, (seed, 1))
-    verification = _degrade(verification[:VERIFICATION_TILES], noise, (seed, 2))
+    degradation = degradation_for(task, calibration, str(sigma))
+    calibration = _degrade(calibration[:CALIBRATION_TILES], degradation, (seed, 1))
+    verification = _degrade(verification[:VERIFICATION_TILES], degradation, (seed, 2))
     return Tiles(*calibration, *verification, source)
 
 
@@ -96,9 +92,9 @@ def _embedded(tile):
 
 
 def _read(group):
-    from keras_skd.data import read_image
+    from keras_skd.data import load_image
 
-    images = tuple(read_image(path) for path in group)
+    images = tuple(load_image(source) for source in group)
     for path, image in zip(group, images, strict=True):
         if image.min() == image.max():
             raise ValueError(
@@ -127,8 +123,8 @@ def _cut(groups, tile):
     return tiles
 
 
-def _degrade(tiles, noise, seed):
+def _degrade(tiles, degradation, seed):
     images = [np.stack(side) / np.float32(255) for side in zip(*tiles, strict=True)]
-    if len(images) == 2:
+    if degradation is None:
         return images[0], images[1]
-    return noise(images[0], np.asarray(seed)).numpy(), images[0]
+    return degradation(images[0], np.asarray(seed)).numpy(), images[0]

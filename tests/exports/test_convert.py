@@ -135,7 +135,6 @@ def images(folder, count, size, constant=False):
         ({"tile": 520}, "got 520"),
         ({"task": "dehaze"}, "task must be one of denoise, .*'dehaze'"),
         ({"image_type": "int8"}, "float32 or uint8.*'int8'"),
-        ({"task": "derain"}, "denoise only; give a calibration folder"),
     ],
 )
 def test_options_out_of_range(student, tmp_path, options, message):
