@@ -206,7 +206,7 @@ def test_a_user_of_uformer_is_told_the_patch_size(folder, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         train.main(arguments(folder, tmp_path / "run", student=tmp_path / "uformer.keras"))
     assert stop.value.code == 2
-    assert "train on images (patches) of a multiple of 64" in capsys.readouterr().err
+    assert "train on images (patches) of a multiple of 32" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", ["derain", "denoise"])

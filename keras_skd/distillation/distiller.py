@@ -228,10 +228,14 @@ class Distiller(keras.Model):
         return {"loss": total, **terms}
 
     def _check_sizes(self, degraded, stage, student, teacher):
-        if student.shape[1:3].is_compatible_with(teacher.shape[1:3]):
+        ours, theirs = student.shape[1:3], teacher.shape[1:3]
+        if ours.is_fully_defined() and ours == theirs:
             return
+        # In a graph, padding leaves the stages' sizes unknown where the images' are known.
         if degraded.shape[1:3].is_fully_defined():
             self.check_image_size(*degraded.shape[1:3])
+        if ours.is_compatible_with(theirs):
+            return
         raise ValueError(
             f"the teacher's stage {stage.teacher_name!r} is {tuple(teacher.shape[1:3])} and the "
             f"student's {stage.student_name!r} {tuple(student.shape[1:3])}."
