@@ -1,4 +1,7 @@
-"""Draws a run's log: ``python results/plot_log.py runs/NAME/log.csv curve.png``."""
+"""Draws the logs of runs that follow one another.
+
+``python results/plot_log.py runs/FIRST/log.csv runs/SECOND/log.csv curve.png``
+"""
 
 import csv
 import sys
@@ -9,25 +12,28 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def main(log, picture):
-    """Plots the training loss and the validation PSNR over the epochs of ``log``."""
-    with open(log, newline="") as file:
-        rows = list(csv.DictReader(file))
-    epochs = [int(row["epoch"]) for row in rows]
+def main(logs, picture):
+    """Plots the training loss and the validation PSNR over all epochs of ``logs``."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-    for axis, name, label in (
-        (left, "loss", "training loss"),
-        (right, "val_psnr", "validation PSNR, dB"),
-    ):
-        axis.plot(epochs, [float(row[name]) for row in rows], marker=".")
+    done = 0
+    for log in logs:
+        with open(log, newline="") as file:
+            rows = list(csv.DictReader(file))
+        epochs = [done + int(row["epoch"]) for row in rows]
+        done = epochs[-1]
+        for axis, name in ((left, "loss"), (right, "val_psnr")):
+            axis.plot(epochs, [float(row[name]) for row in rows], marker=".", label=log)
+    for axis, label in ((left, "training loss"), (right, "validation PSNR, dB")):
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
+    if len(logs) > 1:
+        right.legend()
     figure.tight_layout()
     figure.savefig(picture, dpi=100)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    main(sys.argv[1:-1], sys.argv[-1])
