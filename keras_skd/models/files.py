@@ -1,5 +1,6 @@
 """Models by name or file, and the same model at another image size."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -33,6 +34,12 @@ def load_model(name_or_file):
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
+        unknown = re.search(r"Could not locate (?:class|function) '(\w+)'", str(error))
+        if unknown:
+            raise ValueError(
+                f"{path}: holds {unknown[1]}, which is not known here; decorate it with "
+                "@keras.saving.register_keras_serializable and import its module first."
+            ) from error
         first_line = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise ValueError(f"{path}: not a Keras model file ({first_line[:200]}).") from error
 
