@@ -233,7 +233,7 @@ def run_demo(run, steps):
     """
     from exports.convert import convert
     from keras_skd.command import FAILED_CHECK, input_errors, replaced
-    from keras_skd.train import Training, TrainingConfig
+    from keras_skd.train import Training, TrainingConfig, TrainingDivergedError
 
     started = time.monotonic()
 
@@ -251,7 +251,11 @@ def run_demo(run, steps):
                 warmup_steps=50,
             )
         )
-    student_file = training.fit()
+    try:
+        student_file = training.fit()
+    except TrainingDivergedError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return FAILED_CHECK
 
     print(f"2/3  exporting {', '.join(SCHEMES)} at {TILE}x{TILE}", flush=True)
     folder = Path(run)

@@ -145,3 +145,19 @@ def official_tensors():
         return tensors
 
     return make
+
+
+@pytest.fixture(scope="session")
+def driver_named():
+    """``driver_named(name)`` gives a Vulkan driver or skips; with ``REQUIRE_GPU`` set, fails."""
+    from exports.gpu_run import find_drivers
+
+    found = {driver.name: driver for driver in find_drivers()}
+
+    def choose(name):
+        if name not in found:
+            missing = f"no Vulkan driver {name}; .ci/run installs it"
+            pytest.fail(missing) if os.environ.get("REQUIRE_GPU") else pytest.skip(missing)
+        return found[name]
+
+    return choose

@@ -1,12 +1,10 @@
 """Every student runs on the phone's GPU accelerator and computes there what Keras computes."""
 
-import os
-
 import keras
 import numpy as np
 import pytest
 
-from exports.gpu_run import find_drivers, verify_on_gpu
+from exports.gpu_run import verify_on_gpu
 from exports.schemes import float32
 from exports.verification import run_keras
 from keras_skd.models import PRESETS, with_image_size
@@ -21,17 +19,6 @@ LARGEST_FEATURE = 200.0
 # SwiftShader computes in float32, to about 1e-6 of the peak; float16 has 11 bits, of which some
 # hundred operations in a row leave 7.
 LEAST_RESIDUAL_PSNR = {"float32": 90.0, "float16": 40.0}
-
-
-@pytest.fixture(scope="module")
-def drivers():
-    found = {driver.name: driver for driver in find_drivers()}
-    missing = {"SwiftShader", "lavapipe"} - found.keys()
-    if missing:
-        reason = f"no Vulkan driver {' and '.join(sorted(missing))}; .ci/run installs both"
-        # What is skipped in CI would never be checked.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    return [found["SwiftShader"], found["lavapipe"]]
 
 
 def demanding_student(name, size):
@@ -64,7 +51,8 @@ def demanding_student(name, size):
 
 
 @pytest.mark.parametrize(("name", "size"), CASES, ids=[f"{n}-{s}" for n, s in CASES])
-def test_a_student_is_right_on_the_gpu(drivers, tmp_path, name, size):
+def test_a_student_is_right_on_the_gpu(driver_named, tmp_path, name, size):
+    drivers = [driver_named("SwiftShader"), driver_named("lavapipe")]
     model, image = demanding_student(name, size)
     file = tmp_path / f"{name}.tflite"
     file.write_bytes(float32(model))
