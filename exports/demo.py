@@ -139,7 +139,11 @@ def before_after(path, tiles, columns):
     from keras_skd.metrics import psnr
 
     figure, axes = plt.subplots(
-        len(tiles), len(columns), figsize=(3 * len(columns), 3.25 * len(tiles)), squeeze=False
+        len(tiles),
+        len(columns),
+        figsize=(3 * len(columns), 3.45 * len(tiles)),
+        squeeze=False,
+        layout="constrained",
     )
     for row, (name, _, clean) in enumerate(tiles):
         for column, (title, images) in enumerate(columns.items()):
@@ -151,7 +155,6 @@ def before_after(path, tiles, columns):
                 fontsize=11,
             )
             axis.axis("off")
-    figure.tight_layout(pad=0.4)
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
     plt.close(figure)
@@ -260,7 +263,12 @@ def run_demo(run, steps):
     print(f"2/3  exporting {', '.join(SCHEMES)} at {TILE}x{TILE}", flush=True)
     folder = Path(run)
     conversion = convert(
-        student_file, output=folder, schemes=SCHEMES, tile=TILE, sigma=f"{SIGMA:g}"
+        student_file,
+        output=folder,
+        schemes=SCHEMES,
+        tile=TILE,
+        sigma=f"{SIGMA:g}",
+        on_progress=lambda line: print(f"     {line}", flush=True),
     )
     if conversion.failures:
         for failure in conversion.failures:
