@@ -112,6 +112,7 @@ _DISTILLATION_HELP = {
     "alpha1": "of the attention terms within the kernel loss",
     "alpha2": "of the kernel loss",
     "alpha3": "of the contrastive loss",
+    "repulsion": "of the contrastive loss from the degraded input, 0 to 1",
     "bandwidth": "sigma of the Gaussian kernel, in units of the teacher's RMS",
     "temperature": "lambda of both attentions",
     "output_weight": "of L1 to the teacher's image",

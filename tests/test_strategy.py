@@ -56,7 +56,7 @@ def start(folder, run, strategy="none", code=None, **environment):
         "batch_size": 4,
         "patch_size": 16,
         "warmup_steps": 1,
-        "method": "output",
+        "method": "skd",
         "strategy": strategy,
     }
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]

@@ -114,20 +114,34 @@ class Distiller(keras.Model):
                     )
                     adapter.build(stage.student.shape)
                     self.adapters[stage.teacher_name] = adapter
-        extracted = ()
+        pixels, extracted = False, ()
         if method.needs("extractor"):
             extracted = config.contrastive_stages or stages.default_extractor_stages(theirs)
-            extractor = keras.Model(theirs.model.input, [theirs.tap(name) for name in extracted])
-            self._extract = lambda image: _as_list(extractor(image, training=False))
+            pixels, extracted = stages.split_pixels(extracted)
+            self._extract = self._extractor(theirs, pixels, extracted)
         teacher = theirs.with_outputs([*(stage.teacher_name for stage in self.stages), *extracted])
         compared = len(self.stages)
 
         def run(degraded):
             image, *features = _as_list(teacher(degraded, training=False))
             # The pass over the degraded image has its features for the contrast too.
-            return image, features[:compared], features[compared:]
+            shallowest = [degraded] if pixels else []
+            return image, features[:compared], shallowest + features[compared:]
 
         self._run_teacher = run
+
+    @staticmethod
+    def _extractor(teacher, pixels, names):
+        """From an image to itself, if ``pixels``, and to the teacher's features of it."""
+        if not names:
+            return lambda image: [image]
+        extractor = keras.Model(teacher.model.input, [teacher.tap(name) for name in names])
+
+        def extract(image):
+            features = _as_list(extractor(image, training=False))
+            return [image, *features] if pixels else features
+
+        return extract
 
     def check_image_size(self, height, width):
         """Checks that the compared stages of both models are of one size for an image.

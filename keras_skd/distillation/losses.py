@@ -121,20 +121,29 @@ def spatial_cross_attention(student, teacher, temperature=0.1):
     return tf.reshape(streaming.attention(queries, keys, s), tf.shape(teacher))
 
 
-def contrastive_loss(anchors, positives, negatives, epsilon=1e-3):
-    """``L_CL = sum over layers of weight * d(anchor, positive) / (d(anchor, negative) + epsilon)``.
+def contrastive_loss(anchors, positives, negatives, repulsion=0.0, epsilon=1e-6):
+    """``L_CL = sum over layers of weight * d(a, p) / ((d(a, n) + d(p, n)) / 2 + epsilon)``.
 
-    ``d`` is the mean absolute difference of features; with several positives their distances are
-    averaged. Weights double with depth and sum to one. Pulls the student's image towards clean
-    images and away from the degraded input, as Wu et al., "Contrastive Learning for Compact Single
-    Image Dehazing", CVPR 2021, whose form the ratio is.
+    ``a`` is the anchor, ``p`` the positive, ``n`` the negative, and ``d`` the mean absolute
+    difference of their features; with several positives their distances are averaged. Weights
+    double with depth and sum to one. The form is near that of Wu et al., "Contrastive Learning for
+    Compact Single Image Dehazing", CVPR 2021, ``d(a, p) / d(a, n)``, and differs in two ways that
+    were measured (``results/README.md``):
+
+    - That ratio is unbounded where a student returns its input, as an untrained one does: the
+      first gradients are a thousand times the reconstruction's, and Adam remembers them for a
+      thousand steps. ``d(p, n)`` bounds it.
+    - Its gradient also pushes the image away from its input, beyond the ground truth: it smooths
+      what is no noise. By default the denominator is a constant to the gradient.
 
     Args:
         anchors: The student's image's features, a list of ``(batch, height, width, channels)``
             from the shallowest layer to the deepest.
         positives: A list of such lists: of the ground truth and of the teacher's image.
         negatives: Such a list: of the degraded input.
-        epsilon: Keeps the ratio finite where the student returns its input.
+        repulsion: Share of the gradient through ``d(a, n)`` that is kept, 0 to 1. The value does
+            not depend on it.
+        epsilon: Keeps the ratio finite where the input is clean.
 
     Returns:
         ``(batch,)``.
@@ -142,9 +151,13 @@ def contrastive_loss(anchors, positives, negatives, epsilon=1e-3):
     weights = [2.0**depth for depth in range(len(anchors))]
     loss = 0.0
     for layer, (anchor, negative) in enumerate(zip(anchors, negatives, strict=True)):
-        near = tf.add_n([mean_absolute_difference(anchor, each[layer]) for each in positives])
-        ratio = near / len(positives) / (mean_absolute_difference(anchor, negative) + epsilon)
-        loss += weights[layer] / sum(weights) * ratio
+        each = [positive[layer] for positive in positives]
+        near = tf.add_n([mean_absolute_difference(anchor, positive) for positive in each])
+        between = tf.add_n([mean_absolute_difference(positive, negative) for positive in each])
+        far = mean_absolute_difference(anchor, negative)
+        far = repulsion * far + (1 - repulsion) * tf.stop_gradient(far)
+        scale = (far + between / len(each)) / 2 + epsilon
+        loss += weights[layer] / sum(weights) * near / len(each) / scale
     return loss
 
 

@@ -18,34 +18,43 @@ class SKDConfig:
 
     Attributes:
         alpha1: Weight of the cross-attention terms within the kernel loss.
-        alpha2: Weight of the kernel loss. At 0.1 it was five times the reconstruction loss and cost
-            0.13 dB against 0.01.
+        alpha2: Weight of the kernel loss. Its gradient for the student is four to six times the
+            reconstruction's (``benchmarks/term_gradients.csv``), so that this makes it a tenth.
         alpha3: Weight of the contrastive loss.
         bandwidth: sigma of the Gaussian kernel, in units of the teacher's RMS.
         temperature: lambda of both attentions.
         stages: The teacher's stages to compare, by name, or pairs ``(teacher's, student's)``; None
             takes the last one of every resolution below full that both models have.
         contrastive_stages: Stages of the teacher that serve as extractor of the contrastive loss,
-            shallow to deep; None takes the first of its two finest resolutions.
+            shallow to deep; ``"pixels"``, the image itself, may come first. None takes the first
+            of its two finest resolutions. Features cost PSNR (``results/README.md``).
+        contrastive_positives: What the contrastive loss draws the student's image to:
+            ``"teacher"``, the teacher's image, ``"clean"``, the ground truth, or both. The ground
+            truth has its own term, and the teacher's image holds less that cannot be predicted.
+        repulsion: How far the contrastive loss pushes away from the degraded input; 1 is the
+            ratio's own gradient.
         output_weight: Weight of the L1 to the teacher's image, in the methods that have it.
         kl_weight: Weight of the divergence of the method ``kl``.
         kl_temperature: Its temperature, in units of the image.
-        feature_weight: Weight of the L1 on features of the method ``feature``.
+        feature_weight: Weight of the L1 on features of the method ``feature``: with it the gradient
+            is as large as that of the kernel loss.
         affinity_weight: Weight of the affinity of the method ``fakd``. Its authors' code has 10 for
             images of 0..255 and halves the two image losses: 2 * 10 / 255.
     """
 
     alpha1: float = 1.0
-    alpha2: float = 0.01
-    alpha3: float = 0.02
+    alpha2: float = 0.02
+    alpha3: float = 0.1
+    repulsion: float = 0.0
     bandwidth: float = 1.0
     temperature: float = 0.1
     stages: tuple | None = None
-    contrastive_stages: tuple | None = None
+    contrastive_stages: tuple | None = ("pixels",)
+    contrastive_positives: tuple = ("teacher",)
     output_weight: float = 1.0
     kl_weight: float = 1.0
     kl_temperature: float = 0.1
-    feature_weight: float = 0.01
+    feature_weight: float = 0.015
     affinity_weight: float = 0.08
 
 
@@ -145,8 +154,11 @@ def _absolute(x, y, config):
 
 
 def _contrastive_value(step, config):
-    positives = [step.extract(image) for image in (step.clean, step.teacher_image)]
-    return losses.contrastive_loss(step.extract(step.restored), positives, step.degraded_features)
+    images = {"clean": step.clean, "teacher": step.teacher_image}
+    positives = [step.extract(images[name]) for name in config.contrastive_positives]
+    return losses.contrastive_loss(
+        step.extract(step.restored), positives, step.degraded_features, config.repulsion
+    )
 
 
 def _divergence(step, config):

@@ -128,6 +128,22 @@ def default_stages(teacher, student):
     return tuple(name for name in scales if name in (below or set(last.values())))
 
 
+PIXELS = "pixels"  # the image itself, as the shallowest stage of the contrastive loss's extractor
+
+
+def split_pixels(names):
+    """Whether :data:`PIXELS` is the first of an extractor's stages, and the others.
+
+    Raises:
+        ValueError: It stands elsewhere, where stages go from shallow to deep.
+    """
+    pixels = names[:1] == (PIXELS,)
+    others = tuple(names[pixels:])
+    if PIXELS in others:
+        raise ValueError(f"{PIXELS!r} must be the first of the contrastive stages; got {names}.")
+    return pixels, others
+
+
 def default_extractor_stages(teacher):
     """The first stages of the teacher's two finest resolutions, shallow to deep."""
     first = {}

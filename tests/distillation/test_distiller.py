@@ -66,11 +66,23 @@ def assert_close(one, other, atol=1e-6):
         np.testing.assert_allclose(a, b, atol=atol)
 
 
-def test_skd_is_its_formula(batch):
+@pytest.mark.parametrize(
+    ("extractor", "positives"),
+    [(None, ("clean", "teacher")), (("pixels",), ("teacher",)), (("pixels", "coarse"), ("clean",))],
+)
+def test_skd_is_its_formula(batch, extractor, positives):
     """The loss of a batch, put together from the models and the functions by hand."""
     degraded, clean = batch
     student, teacher = convolutions(8), convolutions(8, seed=50)  # one width: no adapter
-    config = SKDConfig(alpha1=0.5, alpha2=0.3, alpha3=0.7, bandwidth=0.8, temperature=0.2)
+    config = SKDConfig(
+        alpha1=0.5,
+        alpha2=0.3,
+        alpha3=0.7,
+        bandwidth=0.8,
+        temperature=0.2,
+        contrastive_stages=extractor,
+        contrastive_positives=positives,
+    )
     distiller = Distiller(student, teacher, "skd", config)
     terms = distiller.compute_terms(degraded, clean)
 
@@ -83,8 +95,14 @@ def test_skd_is_its_formula(batch):
     kernel = losses.gaussian_kernel_distance(s, t, 0.8)
     for attention in (losses.channel_cross_attention, losses.spatial_cross_attention):
         kernel += 0.5 * losses.gaussian_kernel_distance(attention(s, t, 0.2), t, 0.8)
-    features = [run(teacher, image)[1:] for image in (restored, clean, taught, degraded)]
-    contrastive = losses.contrastive_loss(features[0], features[1:3], features[3])
+    features = [
+        {"pixels": image, **dict(zip(teacher.taps, run(teacher, image)[1:], strict=True))}
+        for image in (restored, clean, taught, degraded)
+    ]
+    features = [[each[name] for name in extractor or teacher.taps] for each in features]
+    anchor, negative = features[0], features[3]
+    taken = [features[1 + ("clean", "teacher").index(name)] for name in positives]
+    contrastive = losses.contrastive_loss(anchor, taken, negative)
     reconstruction = np.mean(np.abs(restored - clean))
     expected = {
         "reconstruction": reconstruction,

@@ -69,12 +69,16 @@ def numpy_affinity(s, t):
     return np.mean(np.abs(s.T @ s - t.T @ t))
 
 
-def numpy_contrast(anchors, positives, negatives, epsilon=1e-3):
+def numpy_contrast(anchors, positives, negatives, epsilon=1e-6):
     total = 0.0
     for layer, anchor in enumerate(anchors):
         near = np.mean([np.abs(anchor - p[layer]).mean((1, 2, 3)) for p in positives], axis=0)
         far = np.abs(anchor - negatives[layer]).mean((1, 2, 3))
-        total += 2**layer / (2 ** len(anchors) - 1) * near / (far + epsilon)
+        between = np.mean(
+            [np.abs(p[layer] - negatives[layer]).mean((1, 2, 3)) for p in positives], 0
+        )
+        scale = (far + between) / 2 + epsilon
+        total += 2**layer / (2 ** len(anchors) - 1) * near / scale
     return total
 
 
@@ -108,10 +112,32 @@ def test_contrastive_loss_is_the_formula(features):
     np.testing.assert_allclose(actual, expected, atol=1e-12)
 
 
+def test_contrastive_loss_repels_only_as_far_as_asked(features):
+    """Without repulsion the negative is a constant to the gradient."""
+    anchor, positive, negative = map(
+        tf.constant, np.random.default_rng(1).normal(size=(3, 2, 3, 3, 4))
+    )
+
+    def gradient(repulsion):
+        with tf.GradientTape() as tape:
+            tape.watch(anchor)
+            value = losses.contrastive_loss([anchor], [[positive]], [negative], repulsion)
+        return tape.gradient(value, anchor).numpy()
+
+    scale = losses.mean_absolute_difference(anchor, positive) / losses.contrastive_loss(
+        [anchor], [[positive]], [negative]
+    )
+    size = np.prod(anchor.shape[1:])
+    attraction = np.sign(anchor - positive) / size / scale.numpy()[:, None, None, None]
+    np.testing.assert_allclose(gradient(0.0), attraction, atol=1e-12)
+    assert np.abs(gradient(1.0) - attraction).max() > 1e-3
+    np.testing.assert_allclose(gradient(0.5), (gradient(1.0) + attraction) / 2, atol=1e-12)
+
+
 def with_contrast(student, teacher):
     """The contrastive loss as a function of two features, at two layers."""
     negative = [teacher + 2.0, teacher - 1.0]
-    return losses.contrastive_loss([student, 2 * student], [[teacher, teacher]], negative)
+    return losses.contrastive_loss([student, 2 * student], [[teacher, teacher]], negative, 1.0)
 
 
 GRADIENTS = [
