@@ -51,7 +51,7 @@ def write_files(folder, size):
     import numpy as np
 
     from exports.flatbuffer import compacted
-    from exports.schemes import CONVOLUTIONS, MOVES, Source
+    from exports.schemes import Source, mixed_int8
     from keras_skd.models import PRESETS
 
     tiles = np.random.default_rng(0).uniform(size=(2, size, size, 3)).astype("float32")
@@ -63,13 +63,13 @@ def write_files(folder, size):
         source = Source(model, tiles)
         mix = [
             operation
-            for operation in source.of_kinds(*CONVOLUTIONS, *MOVES)
+            for operation in source.integer_operations()
             if operation.layer not in FLOAT_LAYERS
         ]
-        contents = {"fp32": source.float32, "int8": source.quantized(mix)}
+        contents = {"fp32": compacted(source.float32), "int8": mixed_int8(source, mix)}
         for scheme, content in contents.items():
             files[f"{name} {scheme}"] = folder / f"{name}_{scheme}.tflite"
-            files[f"{name} {scheme}"].write_bytes(compacted(content))
+            files[f"{name} {scheme}"].write_bytes(content)
     return files
 
 

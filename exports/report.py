@@ -234,10 +234,10 @@ class ConversionReport:
         report = self.sensitivity
         kept = ", ".join(report.float_layers) or "none"
         return [
-            f"{report.tiles} calibration tiles of {report.tile}x{report.tile}. All convolutions in "
-            f"int8 lose {report.all_convolutions_loss:.3f} dB; the recommended mix keeps in float: "
-            f"{kept}; it loses {report.psnr_loss:.3f} dB. A layer is measured alone, a kind of "
-            "operation on top of all convolutions.",
+            f"{report.tiles} calibration tiles of {report.tile}x{report.tile}. "
+            f"The dense convolutions in int8 lose {report.convolutions_loss:.3f} dB; "
+            f"the recommended mix keeps in float: {kept}; it loses {report.psnr_loss:.3f} dB. "
+            "A layer is measured alone, a kind of operation on top of the dense convolutions.",
             "",
             *_markdown_table(
                 ["quantised", "", "operations", "PSNR loss dB", "residual dB"],

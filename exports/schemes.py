@@ -11,6 +11,10 @@ from exports.gpu_run import LEAST_RESIDUAL_PSNR
 from keras_skd.quiet import quiet
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+# Products per value read or written from which an int8 convolution is faster than a float one with
+# its conversions. Measured with LiteRT on an x86 CPU (AVX512-VNNI); benchmarks/cpu_latency.py.
+# Depthwise convolutions never are: XNNPACK's are 1.5 times slower in int8 than in float32.
+LEAST_INTENSITY = 16
 # Copies of values, at the scale that they have.
 MOVES = ("RESHAPE", "TRANSPOSE", "STRIDED_SLICE")
 # The quantizer's names, where they are not the file's.
@@ -58,7 +62,7 @@ class Source:
                 mode=quantizer.calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
             )
 
-    def quantized(self, operations, dynamic=False):
+    def quantized(self, operations, dynamic=False, half=()):
         """The float file with some operations in int8.
 
         Weights are symmetric with a scale per output channel; activations are asymmetric with the
@@ -67,22 +71,30 @@ class Source:
         Args:
             operations: List of :class:`~exports.flatbuffer.Operation` of :attr:`graph`.
             dynamic: Whether activations stay float and are quantised as they come.
+            half: Convolutions that stay in float and whose weights are stored in float16.
 
         Returns:
             The flatbuffer, bytes; input and output are float32.
         """
         names = defaultdict(list)
-        for operation in operations:
-            names[operation.kind].append(self.graph.tensors[operation.outputs[0]].name)
+        for bits, group in ((8, operations), (16, half)):
+            for operation in group:
+                name = self.graph.tensors[operation.outputs[0]].name
+                names[operation.kind, bits].append(name)
         with quiet():
             from ai_edge_quantizer import quantizer
+            from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
             quantization = quantizer.Quantizer(self.float32)
-            for kind, outputs in names.items():
+            for (kind, bits), outputs in names.items():
                 # The quantizer searches the name of the output, a semicolon after it.
                 scope = f"^(?:{'|'.join(map(re.escape, outputs))});$"
                 kind = _QUANTIZER_NAMES.get(kind, kind)
-                if dynamic:
+                if bits == 16:
+                    quantization.add_weight_only_config(
+                        scope, kind, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
+                    )
+                elif dynamic:
                     quantization.add_dynamic_config(scope, kind, 8)
                 else:
                     quantization.add_static_config(scope, kind, 8, 8)
@@ -91,6 +103,21 @@ class Source:
                     None if dynamic else self.ranges, enable_progress_report=False
                 ).quantized_model
             )
+
+    def integer_operations(self):
+        """The operations that gain by int8: dense convolutions, and copies between them.
+
+        What is left out has few weights, and int8 would cost quality and no less time.
+        """
+        return [
+            operation
+            for operation in self.of_kinds("CONV_2D", "TRANSPOSE_CONV", *MOVES)
+            if operation.kind != "CONV_2D" or self._intensity(operation) >= LEAST_INTENSITY
+        ]
+
+    def _intensity(self, convolution):
+        outputs, rows, columns, inputs = self.graph.tensors[convolution.inputs[1]].shape
+        return rows * columns * inputs * outputs / (inputs + outputs)
 
     def of_kinds(self, *kinds):
         """The operations of some kinds."""
@@ -126,6 +153,20 @@ def float16(source):
 def dynamic_int8(source):
     """Weights in int8, activations float; those of convolutions are quantised as they come."""
     return compacted(source.quantized(source.of_kinds("CONV_2D"), dynamic=True))
+
+
+def mixed_int8(source, mix):
+    """Some operations in int8; the weights of the convolutions that stay in float in float16.
+
+    Args:
+        source: A :class:`Source`.
+        mix: The operations in int8, as :meth:`exports.sensitivity.Sensitivity.mix` gives them.
+    """
+    return compacted(
+        source.quantized(
+            mix, half=[each for each in source.of_kinds(*CONVOLUTIONS) if each not in mix]
+        )
+    )
 
 
 def static_int8(source, image_type):
@@ -211,9 +252,9 @@ SCHEMES = {
         _INTEGER_ON_GPU,
     ),
     "int8": Scheme(
-        lambda source, mix, image_type: compacted(source.quantized(mix)),
-        "the recommended mix: convolutions in int8 (per-channel weights, calibrated activations), "
-        "in float what the sensitivity report finds int8 to hurt",
+        lambda source, mix, image_type: mixed_int8(source, mix),
+        "the recommended mix: dense convolutions in int8 (per-channel weights, calibrated "
+        "activations); in float, with float16 weights, what int8 does not help or hurts",
         30.0,
         0.1,
         _INTEGER_ON_GPU,

@@ -4,10 +4,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exports.schemes import CONVOLUTIONS, MOVES
+from exports.schemes import CONVOLUTIONS
 
-# Kinds that are measured on top of the convolutions. LiteRT has them all in int8.
-CANDIDATES = ("GELU", "MUL", "ADD", "CONCATENATION", "BATCH_MATMUL", "SUM", "MEAN", "RSQRT", "SUB")
+# Kinds that are measured on top of the dense convolutions. LiteRT has them all in int8.
+CANDIDATES = (
+    "DEPTHWISE_CONV_2D",
+    "GELU",
+    "MUL",
+    "ADD",
+    "CONCATENATION",
+    "BATCH_MATMUL",
+    "SUM",
+    "MEAN",
+    "RSQRT",
+    "SUB",
+)
 # The recommended mix may lose half of what the scheme promises: the user's images are others.
 BUDGET = 0.05  # dB
 TILE = 128  # pixels; the ranges of a graph of this size are those of a larger one
@@ -19,8 +30,8 @@ class Cost:
     """What it costs to quantise one thing alone.
 
     Attributes:
-        group: ``layer`` (its convolutions alone) or ``operation`` (a kind, on top of all
-            convolutions).
+        group: ``layer`` (its dense convolutions alone) or ``operation`` (a kind, on top of the
+            dense convolutions).
         name: The layer's name or the kind of operation.
         operations: How many operations that are.
         psnr_loss: dB of PSNR to the clean tiles lost.
@@ -42,7 +53,7 @@ class Sensitivity:
         costs: List of :class:`Cost`, of layers and kinds, the dearest of each first.
         float_layers: Layers whose convolutions the recommended mix keeps in float.
         psnr_loss: What the mix loses, in dB.
-        all_convolutions_loss: What all convolutions in int8 lose, in dB.
+        convolutions_loss: What the dense convolutions in int8 lose, in dB.
         tiles: Tiles measured.
         tile: Their height and width in pixels.
     """
@@ -50,7 +61,7 @@ class Sensitivity:
     costs: list
     float_layers: list
     psnr_loss: float
-    all_convolutions_loss: float
+    convolutions_loss: float
     tiles: int
     tile: int
 
@@ -58,7 +69,7 @@ class Sensitivity:
         """The operations of a :class:`~exports.schemes.Source` that the mix quantises."""
         return [
             operation
-            for operation in source.of_kinds(*CONVOLUTIONS, *MOVES)
+            for operation in source.integer_operations()
             if _part(operation.layer) not in self.float_layers
         ]
 
@@ -71,9 +82,9 @@ def _part(layer):
 def measure(source, degraded, clean, on_progress=None):
     """Quantises one layer, then one kind of operation, at a time, and follows with the mix.
 
-    The mix quantises all convolutions. While that loses more than :data:`BUDGET`, the layer that
-    loses most alone returns to float. Other kinds stay in float: their share of the time is small,
-    and between int8 convolutions they are islands either way.
+    The mix quantises the dense convolutions. While that loses more than :data:`BUDGET`, the layer
+    that loses most alone returns to float. Other kinds stay in float: their share of the time is
+    small, and between int8 convolutions they are islands either way.
 
     Args:
         source: A :class:`~exports.schemes.Source`.
@@ -104,14 +115,14 @@ def measure(source, degraded, clean, on_progress=None):
             residual_psnr(restored, reference, degraded),
         )
 
-    convolutions = source.of_kinds(*CONVOLUTIONS)
+    base = source.integer_operations()
     by_layer = {}
-    for operation in convolutions:
-        by_layer.setdefault(_part(operation.layer), []).append(operation)
+    for operation in base:
+        if operation.kind in CONVOLUTIONS:
+            by_layer.setdefault(_part(operation.layer), []).append(operation)
     layers = [cost("layer", name, operations) for name, operations in by_layer.items()]
     layers.sort(key=lambda item: item.residual_psnr)
-    base = source.of_kinds(*CONVOLUTIONS, *MOVES)
-    everything = cost("operation", "convolutions", base)
+    everything = cost("operation", "dense convolutions", base)
     kinds = [
         cost("operation", kind, source.of_kinds(kind), base)
         for kind in CANDIDATES
@@ -131,7 +142,7 @@ def measure(source, degraded, clean, on_progress=None):
         costs=[everything, *kinds, *layers],
         float_layers=float_layers,
         psnr_loss=loss,
-        all_convolutions_loss=everything.psnr_loss,
+        convolutions_loss=everything.psnr_loss,
         tiles=len(degraded),
         tile=degraded.shape[1],
     )
