@@ -2,7 +2,8 @@
 
 Each is called with a batch of clean images, float32 ``(batch, height, width, 3)`` of sRGB in 0..1,
 and a seed of two integers; the same seed gives the same result. Each has ``fixed()``, what a model
-is validated on, and ``margin``: the pixels beyond the border that reach into an image.
+is validated on, and ``margin``: the pixels beyond the border that reach into an image. With a
+margin it has ``within_margin()`` too, for images that bring those pixels.
 """
 
 import math
@@ -363,11 +364,15 @@ class MotionBlur:
 
     def __call__(self, clean, seed):
         """Degrades a batch; see the module for the arguments. The result is in 0..1."""
-        shape, size = tf.shape(clean), 2 * self.radius + 1
+        return self.within_margin(reflect_pad(clean, self.radius), seed)
+
+    def within_margin(self, clean, seed):
+        """Degrades what has its surroundings: ``clean`` less :attr:`margin` pixels on each side."""
+        size = 2 * self.radius + 1
+        linear = tf.transpose(to_linear(clean), (0, 3, 1, 2))
+        shape = tf.shape(linear)
         kernels = self.kernels(shape[0], seed)
-        linear = tf.transpose(reflect_pad(to_linear(clean), self.radius), (0, 3, 1, 2))
-        padded = tf.shape(linear)[2:]
-        kernels = tf.pad(kernels, ((0, 0), (0, padded[0] - size), (0, padded[1] - size)))
+        kernels = tf.pad(kernels, ((0, 0), (0, shape[2] - size), (0, shape[3] - size)))
         # What wraps around falls into the first 2 radius rows and columns, which are cut off; the
         # kernel's corner, not its centre, is at the origin, which shifts the rest by the radius.
         blurred = _circular_convolution(linear, kernels[:, None])
@@ -387,15 +392,20 @@ def reflect_pad(images, margin):
 def to_linear(srgb):
     """Light from sRGB values, both in 0..1 (IEC 61966-2-1)."""
     srgb = tf.clip_by_value(srgb, 0.0, 1.0)
-    return tf.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return tf.where(srgb <= 0.04045, srgb / 12.92, _power((srgb + 0.055) / 1.055, 2.4))
 
 
 def to_srgb(linear):
     """sRGB values from light, both in 0..1; what lies outside is clipped, as a sensor clips."""
     linear = tf.clip_by_value(linear, 0.0, 1.0)
     # The power's slope is infinite at 0, where the other branch is taken.
-    power = tf.maximum(linear, 0.0031308) ** (1 / 2.4)
+    power = _power(tf.maximum(linear, 0.0031308), 1 / 2.4)
     return tf.where(linear <= 0.0031308, 12.92 * linear, 1.055 * power - 0.055)
+
+
+def _power(base, exponent):
+    """A power of positive numbers. Unlike ``tf.pow``, its two functions are vectorised on a CPU."""
+    return tf.exp(exponent * tf.math.log(base))
 
 
 NOISES = ("gaussian", "camera")

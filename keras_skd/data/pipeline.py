@@ -32,7 +32,7 @@ def training_batches(
     """
     if (degradation is None) != (store.images_per_group == 2):
         raise ValueError("clean images need a degradation, and pairs take none.")
-    # What lies around a patch blurs into it, so patches are cut with it and trimmed afterwards.
+    # What lies around a patch blurs into it, so patches are cut with it.
     margin = 0 if degradation is None else degradation.margin
     size = patch_size + 2 * margin
 
@@ -48,9 +48,10 @@ def training_batches(
         if degradation is None:
             return images[:, 0], images[:, 1]
         clean = images[:, 0]
-        degraded = degradation(clean, tf.stack([tf.cast(seed, tf.int64), step]))
-        inside = np.s_[:, margin : margin + patch_size, margin : margin + patch_size]
-        return tf.ensure_shape(degraded, clean.shape)[inside], clean[inside]
+        degrade = degradation.within_margin if margin else degradation
+        degraded = degrade(clean, tf.stack([tf.cast(seed, tf.int64), step]))
+        clean = clean[:, margin : margin + patch_size, margin : margin + patch_size]
+        return tf.ensure_shape(degraded, clean.shape), clean
 
     dataset = tf.data.Dataset.range(first_step, steps)
     return dataset.map(pair, num_parallel_calls=2, deterministic=True).prefetch(4)
