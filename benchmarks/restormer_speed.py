@@ -5,7 +5,8 @@
 Both sides train and run the same network (width 16; blocks 1, 2, 2, 3; refinement 1; 1.35 M
 parameters) on the same shapes in float32 with all cores: a training step is forward, L1, backward,
 clipping of the global norm and AdamW. They alternate, each in processes of its own, because
-machines drift; what counts is the ratio. Writes ``restormer_speed.json`` beside this file.
+machines drift; what counts is the ratio. Writes ``restormer_speed.json`` beside this file, with
+the time of our training step by TensorFlow kernel.
 """
 
 import argparse
@@ -22,6 +23,7 @@ ARGUMENTS = {"dim": 16, "num_blocks": (1, 2, 2, 3), "num_refinement_blocks": 1}
 BATCH, PATCH = 8, 64
 WARM_UP, STEPS = 3, 15
 GOLDEN_TOLERANCE = 1e-4
+SIDES = ("keras", "pytorch", "operations", "check")
 
 
 def keras_side():
@@ -65,6 +67,39 @@ def pytorch_side():
     return train, infer
 
 
+def operations(least_share=0.01):
+    """Milliseconds of our training step by kernel, of all threads together, the longest first."""
+    import collections
+    import tempfile
+
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    train, _ = keras_side()
+    for _ in range(WARM_UP):
+        train()
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(STEPS):
+                train()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(file.read_bytes())
+    (cpu,) = (plane for plane in space.planes if plane.name == "/host:CPU")
+    times = collections.Counter()
+    for line in cpu.lines:
+        for event in line.events:
+            # Kernels are named "node:type"; other names are the runtime's own.
+            name = cpu.event_metadata[event.metadata_id].name
+            node, _, kind = name.rpartition(":")
+            if node and "::" not in name and not kind.startswith(" "):
+                kind = kind.removeprefix("_Mkl").removeprefix("Native")
+                times[kind] += event.duration_ps / 1e9 / STEPS
+    total = sum(times.values())
+    return {
+        kind: round(time, 1) for kind, time in times.most_common() if time >= least_share * total
+    }
+
+
 def milliseconds(function):
     """Median time of ``function``, after a warm-up."""
     times = []
@@ -99,12 +134,15 @@ def main():
     parser.add_argument("--pytorch-python", default=sys.executable, help="Python that has PyTorch")
     parser.add_argument("--golden", help="recorded features that prove the PyTorch side")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each side")
-    parser.add_argument("--side", choices=("keras", "pytorch", "check"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side == "check":
         from restormer_pytorch import check
 
         print(json.dumps({"difference": check(options.golden)}))
+        return
+    if options.side == "operations":
+        print(json.dumps(operations()))
         return
     if options.side:
         train, infer = {"keras": keras_side, "pytorch": pytorch_side}[options.side]()
@@ -128,6 +166,7 @@ def main():
         medians = {s: statistics.median(r[what] for r in rounds[s]) for s in sides}
         report[what] = {**medians, "pytorch / keras": medians["pytorch"] / medians["keras"]}
     report["rounds"] = rounds
+    report["train_ms_by_operation"] = measure(sys.executable, "operations")
     Path(__file__).with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps({what: report[what] for what in ("train_ms", "infer_ms")}, indent=2))
 
