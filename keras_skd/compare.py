@@ -331,6 +331,8 @@ def plot_macs(path, rows, teacher=None):
     if teacher and teacher["macs"]:
         axis.plot(teacher["macs"] / 1e9, teacher["psnr"], "k*", markersize=12, label="teacher")
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
     axis.set_xlabel(f"GMACs of a {_MACS_SIZE}x{_MACS_SIZE} image")
     axis.set_ylabel("PSNR (dB)")
     axis.grid(alpha=0.3)
