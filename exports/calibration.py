@@ -1,5 +1,6 @@
 """Real image tiles, degraded as in the task: to calibrate int8 and to verify every scheme."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,17 @@ class Tiles:
     degraded: np.ndarray
     clean: np.ndarray
     source: str
+
+    def as_bytes(self):
+        """The same as images of bytes hold them: cut to 0..1, in steps of 1/255."""
+        from keras_skd.data import to_uint8
+
+        def rounded(images):
+            return to_uint8(images) / np.float32(255)
+
+        return dataclasses.replace(
+            self, calibration=rounded(self.calibration), degraded=rounded(self.degraded)
+        )
 
 
 def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):

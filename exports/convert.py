@@ -106,17 +106,25 @@ def convert(
             "student_sha256": _digest(student, model),
         }
         results, images = {}, {"input": tiles.degraded[0], "keras": reference[0]}
-        for name in schemes:
+        measured_on = dict.fromkeys(schemes, (source, tiles, reference))
+        if image_type == "uint8" and "static_wi8_ai8" in schemes:
+            with quiet():
+                in_bytes = tiles.as_bytes()
+                measured_on["static_wi8_ai8"] = (
+                    Source(model, in_bytes.calibration),
+                    in_bytes,
+                    run_keras(model, in_bytes.degraded),
+                )
+        for name, (of_type, *expected) in measured_on.items():
             progress(f"{name}: {SCHEMES[name].description}")
             content = SCHEMES[name].build(
-                source, sensitivity and sensitivity.mix(source), image_type
+                of_type, sensitivity and sensitivity.mix(of_type), image_type
             )
             results[name], images[name] = _write_verified(
                 folder / f"{Path(student).stem}_{name}.tflite",
                 name,
                 with_metadata(content, {**metadata, "scheme": name}),
-                tiles,
-                reference,
+                *expected,
                 drivers,
                 keep_failed,
                 progress,

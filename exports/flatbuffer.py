@@ -172,7 +172,7 @@ def with_metadata(content, values):
         *(item for item in model.metadata or [] if _decoded(item.name) != METADATA_NAME),
         entry,
     ]
-    return _packed(model)
+    return packed(model)
 
 
 def _listed(values):
@@ -221,7 +221,7 @@ def compacted(content):
             for side in (*signature.inputs, *signature.outputs):
                 side.tensorIndex = new[side.tensorIndex]
     _drop_unused_buffers(model)
-    return _packed(model)
+    return packed(model)
 
 
 def _compact_tensor(tensor):
@@ -273,7 +273,9 @@ class _SharingBuilder(flatbuffers.Builder):
         return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
 
 
-def _packed(model):
+def packed(model):
+    """The bytes of a model of the schema's objects; equal vectors are stored once."""
+
     def vector(values):
         return None if values is None else np.asarray(values, np.int32)
 

@@ -19,8 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from exports.flatbuffer import read_graph
+
 # LiteRT's number for a tensor buffer in GPU memory. A model that fell back takes host memory (1).
 _GPU_BUFFER = 26
+# Images of bytes lie in host memory either way; then this line of the accelerator's tells.
+_ON_GPU_LINE = "Initializing WebGPU-based API from graph"
 
 _ICD_FOLDERS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
 _SWIFTSHADER = (
@@ -170,7 +174,8 @@ def _run(path, images, reference, driver, precision, timeout, least):
             return failed(f"does not run: {errors[-1].strip()[:200]}")
         measured = json.loads(process.stdout.splitlines()[-1])
         restored = np.load(result)
-    if not measured.pop("on_gpu"):
+    on_gpu, bytes_ = measured.pop("on_gpu"), measured.pop("bytes")
+    if not (on_gpu or (bytes_ and _ON_GPU_LINE in process.stderr)):
         return failed("falls back to the CPU")
     residual = residual_psnr(restored, reference, images)
     failure = None
@@ -184,25 +189,31 @@ def _run(path, images, reference, driver, precision, timeout, least):
     return {"residual_psnr": residual, **measured, "failure": failure}
 
 
-def _restore(model, image, attempts=5):
+def _restore(model, image, types, attempts=5):
     """Runs one image; returns the restored one and its seconds, write and read included.
+
+    ``types`` are those of the model's input and output: float32, or uint8 for 0..1 as 0..255.
 
     The accelerator waits a few seconds for a result and then refuses that buffer for good. A
     driver in software on a busy machine takes longer, above all for the first run, which compiles
     its shaders: then again, with new buffers.
     """
+    image = np.ascontiguousarray(image)
+    if types[0] == np.uint8:
+        image = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
     for attempt in range(attempts):
         inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
         start = time.perf_counter()
-        inputs[0].write(np.ascontiguousarray(image))
+        inputs[0].write(image)
         model.run_by_index(0, inputs, outputs)
         try:
-            restored = outputs[0].read(image.size, np.float32).reshape(image.shape)
+            restored = outputs[0].read(image.size, types[1]).reshape(image.shape)
         except RuntimeError as error:
             if "Failed to lock" not in str(error) or attempt == attempts - 1:
                 raise
         else:
-            return restored, time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            return restored / np.float32(255 if types[1] == np.uint8 else 1), seconds
 
 
 def main(arguments):
@@ -221,11 +232,23 @@ def main(arguments):
     )
     model = CompiledModel.from_file(path, options=options)
     requirements = model.get_input_buffer_requirements(0, 0)
-    _restore(model, images[0])  # to warm up
-    restored, seconds = zip(*(_restore(model, image) for image in images), strict=True)
+    graph = read_graph(Path(path).read_bytes())
+    types = [
+        np.dtype(graph.tensors[side[0]].type.lower()) for side in (graph.inputs, graph.outputs)
+    ]
+    _restore(model, images[0], types)  # to warm up
+    restored, seconds = zip(*(_restore(model, image, types) for image in images), strict=True)
     np.save(result, np.stack(restored))
     on_gpu = requirements["supported_types"] == [_GPU_BUFFER] and model.is_fully_accelerated()
-    print(json.dumps({"on_gpu": on_gpu, "latency_ms": 1000 * float(np.median(seconds))}))
+    print(
+        json.dumps(
+            {
+                "on_gpu": on_gpu,
+                "bytes": types[0] == np.uint8,
+                "latency_ms": 1000 * float(np.median(seconds)),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -82,9 +82,10 @@ class ChannelNormalization(keras.layers.Layer):
     Input and output: ``(batch, height, width, channels)``.
     """
 
-    # A power of two, so that scaling is exact in float32. At C = 384 channels the sum of
-    # (200 / 32)^2 stays at 15,000, well inside float16.
-    _PRESCALE = 1.0 / 32.0
+    # Of the features before they are squared in the export form. A power of two, so that scaling is
+    # exact in float32. At C = 384 channels the sum of (200 / 32)^2 stays at 15,000, well inside
+    # float16.
+    prescale = 1.0 / 32.0
 
     def __init__(self, with_bias=True, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
@@ -111,10 +112,10 @@ class ChannelNormalization(keras.layers.Layer):
     def standardised(self, x):
         """The export form before its ``scale`` and ``bias``, which the next layer may fold."""
         with tf.name_scope(self.name):
-            scaled = ops.cast(x, "float32") * self._PRESCALE
+            scaled = ops.cast(x, "float32") * self.prescale
             centred = scaled - ops.mean(scaled, axis=-1, keepdims=True)
             variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-            inverse = ops.rsqrt(variance + self.epsilon * self._PRESCALE**2)
+            inverse = ops.rsqrt(variance + self.epsilon * self.prescale**2)
             return (scaled if self.bias is None else centred) * inverse
 
     def get_config(self):

@@ -15,10 +15,6 @@ from keras_skd.layers.export_form import (
     split_channels,
 )
 
-# Added to the logits of two heads that meet. Its exponential is exactly zero in float32, and it
-# fits float16 (65504) together with the logits.
-MASKED = -200.0
-
 
 def _column_norms(x):
     """L2 norms over pixels: ``(batch, heads, pixels, d) -> (batch, heads, d, 1)``, float32."""
@@ -55,9 +51,10 @@ class TransposedAttention(keras.layers.Layer):
     """
 
     BLOCK = 1024  # pixels
-    # A power of two, so that scaling is exact in float32: 1024 * (200 / 64)^2 = 10,000 is inside
-    # float16, and so is the product of features of 0.05.
-    _PRESCALE = 1.0 / 64.0
+    # Of the products of two features, before they are summed in the export form. A power of two,
+    # so that scaling is exact in float32: 1024 * (200 / 64)^2 = 10,000 is inside float16, and so
+    # is the product of features of 0.05.
+    prescale = 1.0 / 64.0
     _IDLE = 4  # channels of zeros, see _blocked
     _EPSILON = 1e-12  # on squared, prescaled norms
 
@@ -121,7 +118,7 @@ class TransposedAttention(keras.layers.Layer):
             part = slice(index * self.channels, (index + 1) * self.channels)
             idle = self._IDLE if name == "k" else 0
             # A half of the scale each: constants of a thousandth would leave float16's range.
-            factor = 1.0 if name == "v" else math.sqrt(self._PRESCALE)
+            factor = 1.0 if name == "v" else math.sqrt(self.prescale)
             with tf.name_scope(name):
                 pixels = pointwise(x, self.qkv, norm, part, factor, idle)
                 qkv.append(depthwise(pixels, self.qkv_depthwise, part, factor))
@@ -148,25 +145,30 @@ class TransposedAttention(keras.layers.Layer):
             k_transposed = ops.transpose(k_part, (0, 1, 3, 2))[:, :, : self.channels]
             product = ops.matmul(k_transposed, q_part)  # rows: k
             grams.append(ops.mean(product, axis=1, keepdims=True))
-            squared = ops.sum(ops.square(k_transposed), axis=3, keepdims=True)
+            # A product, because there is no SQUARE in int8.
+            squared = ops.sum(k_transposed * k_transposed, axis=3, keepdims=True)
             squares.append(ops.mean(squared, axis=1, keepdims=True))
         gram, k_squares = (
             parts[0] if groups == 1 else sum(parts[1:], parts[0]) * (1 / groups)
             for parts in (grams, squares)
         )
-        q_squares = ops.mean(ops.sum(ops.square(q), axis=2, keepdims=True), axis=1, keepdims=True)
+        q_squares = ops.mean(ops.sum(q * q, axis=2, keepdims=True), axis=1, keepdims=True)
         head_width = self.channels // self.num_heads
         temperature = ops.repeat(self.temperature, head_width)
         # Two multiplications, each broadcasting one way only (a rule of the classic delegate).
         logits = gram * ops.rsqrt(k_squares + self._EPSILON)
         logits = logits * (ops.rsqrt(q_squares + self._EPSILON) * temperature)
-        if self.num_heads > 1:
-            # All heads in one matmul, with what they must not see masked: a few percent more
-            # arithmetic, and an operation of each kind instead of one a head.
-            head = np.arange(self.channels) // head_width
-            logits = logits + np.where(head[:, None] == head, 0.0, MASKED).astype("float32")
         # A softmax over the rows leaves A^T in place, with no transpose before the matmul.
-        weights = ops.exp(logits - ops.max(logits, axis=2, keepdims=True))
+        if self.num_heads == 1:
+            weights = ops.exp(logits - ops.max(logits, axis=2, keepdims=True))
+        else:
+            # All heads in one matmul, and what they must not see masked: a few percent more
+            # arithmetic, and an operation of each kind instead of one a head. By factors and not by
+            # a large negative term, with which int8 could not tell the logits apart.
+            head = np.arange(self.channels) // head_width
+            own = (head[:, None] == head).astype("float32")
+            logits = logits * own
+            weights = ops.exp(logits - ops.max(logits, axis=2, keepdims=True)) * own
         attention = weights / ops.sum(weights, axis=2, keepdims=True)
         if blocks > 1:
             attention = ops.tile(attention, (1, blocks, 1, 1))

@@ -14,7 +14,7 @@ from exports.convert import convert, main
 from keras_skd.models import Restormer
 from keras_skd.tflite import TFLiteRunner
 
-SCHEMES = ("fp32", "fp16", "int8")
+SCHEMES = ("fp32", "fp16", "int8", "static_wi8_ai8")
 
 
 @pytest.fixture(scope="module")

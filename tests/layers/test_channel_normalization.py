@@ -65,7 +65,7 @@ def test_export_form_stays_inside_float16_at_200():
     x = np.random.default_rng(4).normal(scale=200, size=(1, 4, 4, 384)).astype("float32")
     layer = ChannelNormalization(dtype="float32")
     layer.build(x.shape)
-    scaled = (x * layer._PRESCALE).astype("float16")
+    scaled = (x * layer.prescale).astype("float16")
     squares = np.sum(np.square(scaled - scaled.mean(-1, keepdims=True)), -1, dtype="float16")
     assert np.isfinite(squares).all()
     with np.errstate(over="ignore"):  # the negative control
