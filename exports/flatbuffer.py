@@ -3,7 +3,7 @@
 import collections
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import flatbuffers
@@ -23,7 +23,7 @@ class Tensor:
         shape: Sizes.
         dynamic: Whether one of the sizes is known at run time only.
         type: ``FLOAT32``, ``INT8``, ...
-        constant: Whether the file holds its values.
+        constant: Whether its values follow from the file alone: a weight, or one dequantised.
     """
 
     name: str
@@ -119,13 +119,17 @@ def read_graph(content):
         code = model.operatorCodes[operator.opcodeIndex]
         kind = _names("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
         custom = kind == "CUSTOM"
+        inputs = tuple(map(int, _listed(operator.inputs)))
         outputs = tuple(map(int, _listed(operator.outputs)))
+        if inputs and all(tensors[each].constant for each in inputs if each >= 0):
+            for each in outputs:
+                tensors[each] = replace(tensors[each], constant=True)
         operations.append(
             Operation(
                 index=index,
                 kind=_decoded(code.customCode) if custom else kind,
                 custom=custom,
-                inputs=tuple(map(int, _listed(operator.inputs))),
+                inputs=inputs,
                 outputs=outputs,
                 options=operator.builtinOptions,
                 layer=layer_of(tensors[outputs[0]].name) if outputs else "",

@@ -4,7 +4,7 @@ The accelerator (ML Drift, that of the phones) speaks Vulkan, so it runs on a co
 GPU, or on a driver in software. Every run is a process of its own, because a driver may crash and
 does so beside TensorFlow.
 
-``python -m exports.gpu_run MODEL INPUT OUTPUT PRECISION`` is that process: it maps images
+``python -m exports.gpu_run MODEL INPUT OUTPUT PRECISION DRIVER`` is that process: it maps images
 ``(n, height, width, channels)`` of one ``.npy`` file to those of another.
 """
 
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from exports.flatbuffer import read_graph
 _GPU_BUFFER = 26
 # Images of bytes lie in host memory either way; then this line of the accelerator's tells.
 _ON_GPU_LINE = "Initializing WebGPU-based API from graph"
+
+HARDWARE = "GPU"  # name of a driver of hardware
 
 _ICD_FOLDERS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
 _SWIFTSHADER = (
@@ -69,7 +72,7 @@ def find_drivers():
     """
     chosen = os.environ.get("VK_DRIVER_FILES") or os.environ.get("VK_ICD_FILENAMES")
     if chosen:
-        return [_software_driver(chosen) or Driver("GPU", chosen, ("float32", "float16"))]
+        return [_software_driver(chosen) or Driver(HARDWARE, chosen, ("float32", "float16"))]
     manifests = [path for folder in _ICD_FOLDERS for path in sorted(Path(folder).glob("*.json"))]
     found = [_software_driver(path) for path in (*_SWIFTSHADER, *manifests) if Path(path).is_file()]
     software = {driver.name: driver for driver in found if driver}
@@ -79,7 +82,7 @@ def find_drivers():
         if not _software_driver(path) and path.stem.split("_")[0] not in ("gfxstream", "virtio")
     ]
     if hardware and (any(Path("/dev/dri").glob("renderD*")) or Path("/dev/nvidia0").exists()):
-        return [Driver("GPU", ":".join(hardware), ("float32", "float16")), *software.values()]
+        return [Driver(HARDWARE, ":".join(hardware), ("float32", "float16")), *software.values()]
     return list(software.values())
 
 
@@ -107,8 +110,8 @@ def verify_on_gpu(
 
     Returns:
         A list of dicts, one a driver and precision: ``driver``, ``precision``, ``residual_psnr``
-        against the reference (dB, None if nothing ran), ``latency_ms`` and ``failure``, a line of
-        text or None.
+        against the reference (dB, None if nothing ran), ``latency_ms`` (None for a driver in
+        software, whose time says nothing) and ``failure``, a line of text or None.
     """
     from keras_skd.tflite import TFLiteRunner
 
@@ -116,23 +119,18 @@ def verify_on_gpu(
     if reference is None:
         runner = TFLiteRunner(path)
         reference = np.stack([runner(image) for image in images])
-    return [
-        {
-            "driver": driver.name,
-            "precision": precision,
-            **_run(
-                path,
-                images,
-                reference,
-                driver,
-                precision,
-                timeout,
-                (least_residual_psnr or LEAST_RESIDUAL_PSNR)[precision],
-            ),
-        }
-        for driver in drivers
-        for precision in driver.precisions
-    ]
+    bounds = least_residual_psnr or LEAST_RESIDUAL_PSNR
+    runs = [(driver, precision) for driver in drivers for precision in driver.precisions]
+
+    def verified(driver, precision):
+        least = bounds[precision]
+        run = _run(path, images, reference, driver, precision, timeout, least)
+        return {"driver": driver.name, "precision": precision, **run}
+
+    # Drivers in software at once: they use little more than a core. Hardware alone: it is timed.
+    timed = any(driver.name == HARDWARE for driver in drivers)
+    with ThreadPoolExecutor(max_workers=1 if timed else 2) as pool:
+        return list(pool.map(lambda run: verified(*run), runs))
 
 
 def _run(path, images, reference, driver, precision, timeout, least):
@@ -152,7 +150,8 @@ def _run(path, images, reference, driver, precision, timeout, least):
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "images.npy", Path(folder) / "restored.npy"
         np.save(source, np.asarray(images, np.float32))
-        command = [sys.executable, "-m", "exports.gpu_run", path, source, result, precision]
+        arguments = (path, source, result, precision, driver.name)
+        command = [sys.executable, "-m", "exports.gpu_run", *arguments]
         try:
             process = subprocess.run(
                 [str(part) for part in command],
@@ -223,7 +222,7 @@ def main(arguments):
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
     from ai_edge_litert.options import Options
 
-    path, source, result, precision = arguments
+    path, source, result, precision, driver = arguments
     images = np.load(source)
     # The GPU alone: with the CPU beside it, what the GPU cannot do falls back without a word.
     options = Options(
@@ -236,7 +235,9 @@ def main(arguments):
     types = [
         np.dtype(graph.tensors[side[0]].type.lower()) for side in (graph.inputs, graph.outputs)
     ]
-    _restore(model, images[0], types)  # to warm up
+    in_hardware = driver == HARDWARE
+    if in_hardware:
+        _restore(model, images[0], types)  # to warm up
     restored, seconds = zip(*(_restore(model, image, types) for image in images), strict=True)
     np.save(result, np.stack(restored))
     on_gpu = requirements["supported_types"] == [_GPU_BUFFER] and model.is_fully_accelerated()
@@ -245,7 +246,7 @@ def main(arguments):
             {
                 "on_gpu": on_gpu,
                 "bytes": types[0] == np.uint8,
-                "latency_ms": 1000 * float(np.median(seconds)),
+                "latency_ms": 1000 * float(np.median(seconds)) if in_hardware else None,
             }
         )
     )

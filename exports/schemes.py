@@ -286,9 +286,9 @@ SCHEMES = {
     ),
     "static_wi8_ai8": Scheme(
         lambda source, mix, image_type: static_int8(source, image_type),
-        "full integer, float or uint8 images (--image-type)",
+        "full integer; images of float32 or of bytes (--image-type)",
         25.0,
         0.3,
-        _INTEGER_ON_GPU,
+        {"float32": 25.0, "float16": 25.0},
     ),
 }

@@ -131,6 +131,18 @@ def test_a_large_texture_is_a_warning():
     assert {(item.rule, item.fatal) for item in found} == {("large texture", False)}
 
 
+def test_weights_that_are_dequantised_are_no_textures():
+    """(256, 3, 3, 128) would be 24576 texels, but the accelerator packs weights in its own way."""
+    from exports.schemes import Source, float16
+
+    image = keras.Input(batch_shape=SHAPE, name="image")
+    x = keras.layers.Conv2D(128, 1)(image)
+    model = keras.Model(image, keras.layers.Conv2D(256, 3, padding="same")(x))
+    graph = read_graph(float16(Source(model, None)))
+    assert "DEQUANTIZE" in graph.histogram()
+    assert check_rules(graph) == []
+
+
 def test_a_float_island_between_int8_operations_is_a_warning():
     from exports.schemes import Source
 
