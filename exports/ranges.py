@@ -4,8 +4,9 @@ import warnings
 
 import numpy as np
 
-# Fractions of a tensor's span that are tried. Less than this would cut real image content.
-FRACTIONS = np.linspace(0.4, 1.0, 13)
+# Fractions of a tensor's span that are tried. Below four fifths, little is gained for what the
+# strongest edges of other images could lose.
+FRACTIONS = np.linspace(0.8, 1.0, 11)
 BINS = 2048
 SAMPLED_TILES = 8  # of those that calibrate; all of them give the span
 SAMPLES = 32768  # values of a tensor looked at per tile
@@ -17,8 +18,9 @@ def narrowed(content, graph, tiles, spans):
 
     Features have a few values far from the others (edges of high contrast), and with a step of
     1/255 of their span the others lose. The error of a range is that of the values cut off, plus
-    a twelfth of the squared step for those within. Narrower by up to 35 percent in the residual
-    stream, it takes 1 to 3 dB off its error.
+    a twelfth of the squared step for those within. It takes a third off what int8 costs a trained
+    student, and a sixth off what full integer does; the price is up to 0.13 instead of 0.05 of
+    error in single pixels of edges.
 
     Args:
         content: The float file, bytes.

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -270,7 +271,13 @@ def draw(path, report, images, tile):
     import matplotlib.pyplot as plt
 
     gain = 20
-    figure, axes = plt.subplots(2, len(images), figsize=(2.6 * len(images), 5.6), squeeze=False)
+    figure, axes = plt.subplots(
+        2,
+        len(images),
+        figsize=(2.6 * len(images), 6.4),
+        squeeze=False,
+        layout="constrained",
+    )
     for column, (title, image) in enumerate(images.items()):
         result = report.results.get(title)
         axes[0, column].imshow(np.clip(image, 0, 1), interpolation="none")
@@ -286,7 +293,6 @@ def draw(path, report, images, tile):
         for axis in axes[:, column]:
             axis.axis("off")
     figure.suptitle(f"{report.student}, {report.task}, {tile}x{tile}", fontsize=10)
-    figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=100, format="png")
     plt.close(figure)
 
@@ -306,10 +312,19 @@ def _finite(value):
 def machine(drivers):
     """What this machine is, as far as timings and the GPU go."""
     return {
-        "architecture": platform.machine(),
+        "processor": _processor(),
         "threads": os.cpu_count(),
         "Vulkan drivers": ", ".join(driver.name for driver in drivers) or "none",
     }
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} ({platform.machine()})"
 
 
 def versions():

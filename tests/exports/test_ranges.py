@@ -37,4 +37,4 @@ def test_the_fraction_has_the_least_error(spread):
     errors = {each: squared_error(values, each) for each in FRACTIONS}
     assert errors[fraction] < 1.05 * min(errors.values())
     if spread == 0.1:
-        assert errors[fraction] < 0.5 * errors[1.0]
+        assert errors[fraction] < 0.7 * errors[1.0]
