@@ -1,6 +1,6 @@
 """Tiles of 256 against one pass over the whole image, on photographs of 2000x1500.
 
-    python -m benchmarks.data_tiling STUDENT PHOTO... [--sigma 25] [--output FILE]
+    python -m benchmarks.data_tiling STUDENT PHOTO... [--sigma 25] --output FILE
 
 STUDENT is a denoiser of any size (``.keras``). A photograph that is larger is cut from its centre,
 a smaller one is first enlarged (Lanczos) until it covers 2000x1500; several small ones given as
@@ -171,7 +171,7 @@ def main():
     parser.add_argument("student")
     parser.add_argument("photos", nargs="+")
     parser.add_argument("--sigma", type=float, default=25.0)
-    parser.add_argument("--output", default=str(Path(__file__).with_suffix(".json")))
+    parser.add_argument("--output", required=True, metavar="FILE", help="JSON")
     options = parser.parse_args()
     from keras_skd.quiet import import_tensorflow
 
