@@ -189,7 +189,8 @@ def _sensitivity(source, tiles, progress):
         with quiet():
             model = with_image_size(source.model, (size, size))
         source = Source(model, tiles.calibration[crop])
-    degraded, clean = tiles.calibration[crop][:TILES], tiles.calibration_clean[crop][:TILES]
+    count = TILES * TILE**2 // size**2
+    degraded, clean = tiles.calibration[crop][:count], tiles.calibration_clean[crop][:count]
     return measure(source, degraded, clean, progress)
 
 

@@ -2,10 +2,57 @@
 
 import copy
 
+import numpy as np
+
 from exports.flatbuffer import packed
 
 # Results are values of the input, so they keep its scale.
 _MOVES = {"DEPTH_TO_SPACE", "REDUCE_MAX", "TILE"}
+
+
+def with_distributed_output(content, most_parts=8):
+    """The last convolution is taken of the terms of its input, and the results are added.
+
+    ``conv(x + a + f) = conv(x) + conv(a) + conv(f)``, and that of a concatenation is the sum of
+    those of its parts. In float nothing changes. In int8 each term keeps steps of its own, and what
+    goes straight to the image is not rounded to the coarser steps of their sum: most of what
+    full integer costs a restorer on smooth images.
+
+    Args:
+        content: A float file, bytes; the last convolution is of stride 1 and has few filters, so
+            that more of them cost little.
+        most_parts: Terms at most.
+
+    Returns:
+        bytes.
+    """
+    graph = _EditedGraph(content)
+    convolution = graph.of_kinds({"CONV_2D"})[-1]
+    source, weights, bias = convolution.inputs
+    terms = graph.terms(source, most_parts)
+    if len(terms) == 1:
+        return content
+    name = graph.name(convolution.outputs[0])
+    no_bias = graph.add_constant(bias, 0 * graph.values(bias), f"{name}_no_bias")
+    parts, sums = [], []
+    for tensor, channels in terms:
+        part = copy.copy(convolution)
+        kernel = graph.values(weights)[..., channels]
+        kernel = graph.add_constant(weights, kernel, f"{name}_kernel{len(parts)}")
+        part.inputs = [tensor, kernel, no_bias if parts else bias]
+        part.outputs = [graph.add_tensor(convolution.outputs[0], name=f"{name}_term{len(parts)}")]
+        parts.append(part)
+    total = parts[0].outputs[0]
+    for part in parts[1:]:
+        sums.append(copy.copy(graph.of_kinds({"ADD"})[0]))
+        sums[-1].inputs = [total, part.outputs[0]]
+        total = graph.add_tensor(convolution.outputs[0], name=f"{name}_sum{len(sums)}")
+        sums[-1].outputs = [total]
+    sums[-1].outputs = list(convolution.outputs)
+    place = next(i for i, each in enumerate(graph.subgraph.operators) if each is convolution)
+    graph.subgraph.operators[place : place + 1] = [*parts, *sums]
+    graph.remove_unused()
+    return packed(graph.model)
 
 
 def without_islands(content, kinds):
@@ -93,13 +140,61 @@ class _EditedGraph:
     def consumers(self, tensor):
         return [each for each in self.subgraph.operators if tensor in each.inputs]
 
-    def add_tensor(self, shaped, scaled):
-        """A new tensor, as large as the first of two and with the type and scale of the second."""
+    def name(self, tensor):
+        return self.subgraph.tensors[tensor].name.decode()
+
+    def add_tensor(self, shaped, scaled=None, name=None):
+        """A new tensor as large as one, and with the type and scale of that or another."""
         tensor = copy.copy(self.subgraph.tensors[shaped])
-        tensor.type = self.subgraph.tensors[scaled].type
-        tensor.quantization = copy.deepcopy(self.subgraph.tensors[scaled].quantization)
+        like = self.subgraph.tensors[shaped if scaled is None else scaled]
+        tensor.type, tensor.quantization = like.type, copy.deepcopy(like.quantization)
+        tensor.name = tensor.name if name is None else name.encode()
         self.subgraph.tensors.append(tensor)
         return len(self.subgraph.tensors) - 1
+
+    def values(self, constant):
+        """Those of a float constant, as an array."""
+        tensor = self.subgraph.tensors[constant]
+        data = bytes(self.model.buffers[tensor.buffer].data)
+        return np.frombuffer(data, np.float32).reshape(tensor.shape)
+
+    def add_constant(self, like, values, name):
+        """A new float constant, otherwise like another one."""
+        index = self.add_tensor(like, name=name)
+        tensor, buffer = self.subgraph.tensors[index], copy.copy(self.model.buffers[0])
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        tensor.shape, tensor.buffer = list(values.shape), len(self.model.buffers)
+        self.model.buffers.append(buffer)
+        return index
+
+    def terms(self, tensor, most):
+        """What a tensor is the sum of.
+
+        Returns:
+            A list of tensors, each with the slice of the channels where it goes; the earlier ones
+            of a sum are taken apart last.
+        """
+        channels = self.subgraph.tensors[tensor].shape[-1]
+        found, stuck = [(tensor, slice(0, channels))], []
+        while found and len(found) + len(stuck) < most:
+            term, place = found.pop(0)
+            producer = self.producer(term)
+            shape = list(self.subgraph.tensors[term].shape)
+            if self.kind(producer) == "ADD" and all(
+                list(self.subgraph.tensors[each].shape) == shape for each in producer.inputs
+            ):
+                found += [(each, place) for each in producer.inputs]
+            elif self.kind(producer) == "CONCATENATION" and shape[:-1] == list(
+                self.subgraph.tensors[producer.inputs[0]].shape[:-1]
+            ):
+                start = place.start
+                for each in producer.inputs:
+                    end = start + self.subgraph.tensors[each].shape[-1]
+                    found.append((each, slice(start, end)))
+                    start = end
+            else:
+                stuck.append((term, place))
+        return stuck + found
 
     def same_scale(self, one, other):
         one, other = (self.subgraph.tensors[each].quantization for each in (one, other))
@@ -109,6 +204,14 @@ class _EditedGraph:
         """Lets all who take the old tensor take the new one."""
         for operator in self.consumers(old):
             operator.inputs = [new if each == old else each for each in operator.inputs]
+
+    def remove_unused(self):
+        """Drops operators whose results nobody takes."""
+        for operator in reversed(self.subgraph.operators):
+            if not any(
+                self.consumers(each) or each in self.subgraph.outputs for each in operator.outputs
+            ):
+                self.remove(operator)
 
     def remove(self, operator):
         # By identity: the schema's objects compare by value.

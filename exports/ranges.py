@@ -27,10 +27,10 @@ def narrowed(content, graph, tiles, spans):
         graph: Its :class:`~exports.flatbuffer.Graph`.
         tiles: float32 ``(tiles, height, width, channels)``.
         spans: What every activation spans on the tiles: a dict, name of the tensor to
-            ``{"min": array, "max": array}``.
+            ``{"min": array, "max": array}`` of one element.
 
     Returns:
-        The same, narrowed.
+        The same, narrowed, in scalars.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -59,12 +59,18 @@ def narrowed(content, graph, tiles, spans):
             if values.size > SAMPLES:
                 values = values[generator.integers(0, values.size, SAMPLES)]
             count += np.histogram(values, BINS, _ends(spans[graph.tensors[index].name]))[0]
-    result = dict(spans)
-    for index, count in counts.items():
-        name = graph.tensors[index].name
-        fraction = _best_fraction(count, *_ends(spans[name]))
-        result[name] = {side: value * fraction for side, value in spans[name].items()}
-    return result
+    fractions = {
+        graph.tensors[index].name: _best_fraction(count, *_ends(spans[graph.tensors[index].name]))
+        for index, count in counts.items()
+    }
+    # Scalars: with arrays of rank 1 the quantizer refuses constants that are concatenated.
+    return {
+        name: {
+            side: np.float32(fractions.get(name, 1.0) * end)
+            for side, end in zip(("min", "max"), _ends(span), strict=True)
+        }
+        for name, span in spans.items()
+    }
 
 
 def _ends(span):

@@ -10,7 +10,7 @@ import numpy as np
 
 from exports.flatbuffer import compacted, read_graph
 from exports.gpu_run import LEAST_RESIDUAL_PSNR
-from exports.integers import with_byte_images, without_islands
+from exports.integers import with_byte_images, with_distributed_output, without_islands
 from exports.ranges import narrowed
 from keras_skd.models import with_image_size
 from keras_skd.quiet import quiet
@@ -71,19 +71,22 @@ class Source:
             return narrowed(self.float32, self.graph, self.calibration, spans)
 
     @cached_property
-    def unscaled(self):
-        """The same student with features at their own scale, for a graph wholly in int8.
+    def integer(self):
+        """The same function as a graph that bears int8 in every operation.
 
-        Layers scale features down so that squares of 200 do not overflow float16. The ranges of
-        int8 are known, and do not need that; but the steps of scaled squares lie below float16's
-        least number, and a phone's GPU, which computes int8 operations in float16, loses them
-        (22 dB against the CPU, and 36 unscaled).
+        Its output convolution is distributed, and features have their own scale: layers scale
+        them down so that squares of 200 do not overflow float16. The ranges of int8 are known, and
+        do not need that; but the steps of scaled squares lie below float16's least number, and a
+        phone's GPU, which computes int8 operations in float16, loses them (22 dB against the CPU,
+        and 36 unscaled).
         """
         model = with_image_size(self.model, self.model.image_size)
         for layer in model._flatten_layers():
             if hasattr(layer, "prescale"):
                 layer.prescale = 1.0
-        return Source(model, self.calibration)
+        result = Source(model, self.calibration)
+        result.float32 = with_distributed_output(result.float32)
+        return result
 
     def quantized(self, operations, dynamic=False, half=(), ranges=None):
         """The float file with some operations in int8.
@@ -200,13 +203,11 @@ def static_int8(source, image_type):
         source: A :class:`Source`; for images of bytes, its calibration is what bytes can hold.
         image_type: ``float32`` or ``uint8``, of the input and the output.
     """
-    source = source.unscaled
-    ranges = source.ranges
-    if image_type == "uint8":
-        # A step of int8 is then a step of the byte.
-        full = {"min": np.zeros(1, np.float32), "max": np.ones(1, np.float32)}
-        sides = (*source.graph.inputs, *source.graph.outputs)
-        ranges = {**ranges, **{source.graph.tensors[side].name: full for side in sides}}
+    source = source.integer
+    # A step is that of a byte: the restored image is rounded to bytes in any case.
+    sides = (*source.graph.outputs, *(source.graph.inputs if image_type == "uint8" else ()))
+    full = {"min": np.float32(0), "max": np.float32(1)}
+    ranges = {**source.ranges, **{source.graph.tensors[side].name: full for side in sides}}
     kinds = source.graph.histogram().keys() - _WITHOUT_QUANTIZER
     content = source.quantized(source.of_kinds(*kinds), ranges=ranges)
     content = without_islands(content, _WITHOUT_QUANTIZER)

@@ -19,10 +19,11 @@ CANDIDATES = (
     "RSQRT",
     "SUB",
 )
-# The recommended mix may lose half of what the scheme promises: the user's images are others.
-BUDGET = 0.05  # dB
+# The recommended mix may lose a third of what the scheme promises: the user's images are others,
+# and may be smoother than the calibration tiles.
+BUDGET = 0.03  # dB
 TILE = 128  # pixels; the ranges of a graph of this size are those of a larger one
-TILES = 8
+TILES = 8  # of that size; as many pixels in smaller ones
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Cost:
             dense convolutions).
         name: The layer's name or the kind of operation.
         operations: How many operations that are.
-        psnr_loss: dB of PSNR to the clean tiles lost.
+        psnr_loss: dB of PSNR to the clean tiles lost, mean of the quarter of tiles that lose most:
+            a smooth tile that comes out at 38 dB loses six times what one at 30 dB does.
         residual_psnr: Against the float file, in dB of the residual's peak.
     """
 
@@ -52,8 +54,8 @@ class Sensitivity:
     Attributes:
         costs: List of :class:`Cost`, of layers and kinds, the dearest of each first.
         float_layers: Layers whose convolutions the recommended mix keeps in float.
-        psnr_loss: What the mix loses, in dB.
-        convolutions_loss: What the dense convolutions in int8 lose, in dB.
+        psnr_loss: What the mix loses, in dB, as that of a :class:`Cost`.
+        convolutions_loss: What the dense convolutions in int8 lose, likewise.
         tiles: Tiles measured.
         tile: Their height and width in pixels.
     """
@@ -95,23 +97,28 @@ def measure(source, degraded, clean, on_progress=None):
     Returns:
         A :class:`Sensitivity`.
     """
-    from exports.verification import residual_psnr, task_psnr
+    from exports.verification import residual_psnr
+    from keras_skd.metrics import psnr
     from keras_skd.tflite import TFLiteRunner
 
     def run(content):
         runner = TFLiteRunner(content)
         return np.stack([runner(image) for image in degraded])
 
+    def scores(restored):
+        return np.array([psnr(*pair) for pair in zip(restored, clean, strict=True)])
+
     reference = run(source.float32)
-    reference_psnr = task_psnr(reference, clean)
+    reference_scores = scores(reference)
 
     def cost(group, name, operations, base=()):
         restored = run(source.quantized([*base, *operations]))
+        losses = np.sort(reference_scores - scores(restored))
         return Cost(
             group,
             name,
             len(operations),
-            reference_psnr - task_psnr(restored, clean),
+            float(losses[-max(1, len(losses) // 4) :].mean()),
             residual_psnr(restored, reference, degraded),
         )
 

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 
+from exports.calibration import load_tiles
 from exports.flatbuffer import read_graph
 from exports.gpu_run import verify_on_gpu
-from exports.integers import without_islands
-from exports.schemes import Source, static_int8
+from exports.integers import with_distributed_output, without_islands
+from exports.schemes import Source, float32, static_int8
 from exports.verification import residual_psnr
-from keras_skd.models import Restormer, Uformer, with_image_size
+from keras_skd.models import Restormer, Uformer, load_model, with_image_size
 from keras_skd.tflite import TFLiteRunner
 
 IN_INT8 = {"DEPTH_TO_SPACE", "EXP", "LEAKY_RELU", "REDUCE_MAX", "TILE"}
@@ -63,6 +64,60 @@ def test_every_result_is_int8(family):
     image = source.calibration[0]
     reference = TFLiteRunner(source.float32)(image)
     assert residual_psnr(TFLiteRunner(content)(image), reference, image) > 25
+
+
+def restorer(terms):
+    """Convolves what ``terms`` makes of three images of 4 channels."""
+    image = keras.Input(batch_shape=(1, 16, 16, 3), name="image")
+    features = [keras.layers.Conv2D(4, 1, name=f"feature{i}")(image) for i in range(3)]
+    output = keras.layers.Conv2D(3, 3, padding="same", name="output", bias_initializer="ones")
+    return keras.Model(image, keras.layers.Add()([output(terms(*features)), image]))
+
+
+@pytest.mark.parametrize(
+    ("terms", "convolutions"),
+    [
+        (lambda a, b, c: a + b + c, 6),
+        (lambda a, b, c: keras.ops.concatenate([a + b, c], axis=-1), 6),
+        (lambda a, b, c: keras.ops.concatenate([a[:, :8], (b + c)[:, 8:]], axis=1), 4),
+        (lambda a, b, c: keras.ops.relu(a + b) * c, 4),
+    ],
+    ids=["sum", "sum in a concatenation", "rows", "product"],
+)
+def test_the_last_convolution_is_taken_of_the_terms(terms, convolutions):
+    """A concatenation of rows is no sum, nor is a product."""
+    keras.utils.set_random_seed(0)
+    content = float32(restorer(terms))
+    distributed = with_distributed_output(content)
+    graph = read_graph(distributed)
+    assert graph.histogram()["CONV_2D"] == convolutions
+    assert {op.layer for op in graph.operations if op.kind == "CONV_2D"} >= {"output"}
+    image = np.random.default_rng(0).uniform(size=(16, 16, 3)).astype("float32")
+    np.testing.assert_allclose(
+        TFLiteRunner(distributed)(image), TFLiteRunner(content)(image), rtol=0, atol=1e-5
+    )
+
+
+def test_the_bundled_teacher_bears_full_integer():
+    """On noisy photographs; without the distributed output it is farther from float."""
+    tiles = load_tiles(64)
+    model = with_image_size(load_model("restormer_denoise"), (64, 64))
+    source = Source(model, tiles.calibration[:8])
+    images = tiles.degraded[:4]
+
+    def restored(content):
+        runner = TFLiteRunner(content)
+        return np.stack([runner(image) for image in images])
+
+    reference = restored(source.float32)
+    plain = Source(model, tiles.calibration[:8])
+    plain.integer = plain
+    distance = [
+        residual_psnr(restored(static_int8(each, "float32")), reference, images)
+        for each in (source, plain)
+    ]
+    assert distance[0] > 36
+    assert distance[0] > distance[1] + 0.5
 
 
 def test_what_the_quantizer_lacks_is_put_in_int8_without_a_change(source):

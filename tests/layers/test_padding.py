@@ -3,21 +3,28 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_skd.layers import CropLike, PadToMultiple
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9), (8, 16), (5, 130)])
 @pytest.mark.parametrize("multiple", [8, 128])
-@pytest.mark.parametrize("static", [True, False])
-def test_padding_is_numpy_reflection(size, multiple, static):
-    x = np.random.default_rng(10).uniform(size=(2, *size, 3)).astype("float32")
-    inputs = keras.Input((*size, 3) if static else (None, None, 3))
+@pytest.mark.parametrize("form", ["dynamic", "static", "export"])
+def test_padding_is_numpy_reflection(size, multiple, form):
+    batch = 1 if form == "export" else 2
+    x = np.random.default_rng(10).uniform(size=(batch, *size, 3)).astype("float32")
+    shape = (None, None, 3) if form == "dynamic" else (*size, 3)
+    inputs = keras.Input(batch_shape=(batch if form == "export" else None, *shape))
     padded = PadToMultiple(multiple)(inputs)
     model = keras.Model(inputs, [padded, CropLike()(padded, inputs)])
     expected = np.pad(x, ((0, 0), *[(0, -side % multiple) for side in size], (0, 0)), "reflect")
     ours, cropped = model(x)
     np.testing.assert_array_equal(ours, expected)
     np.testing.assert_array_equal(cropped, x)
-    if static:
-        assert padded.shape == (None, *expected.shape[1:])
+    if form != "dynamic":
+        assert padded.shape[1:] == expected.shape[1:]
+    if form == "export":
+        run = tf.function(lambda image: PadToMultiple(multiple)(image))
+        graph = run.get_concrete_function(tf.TensorSpec(x.shape)).graph
+        assert not {"GatherV2", "Cond", "If"} & {each.type for each in graph.get_operations()}
