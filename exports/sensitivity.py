@@ -22,6 +22,7 @@ CANDIDATES = (
 # The recommended mix may lose a third of what the scheme promises: the user's images are others,
 # and may be smoother than the calibration tiles.
 BUDGET = 0.03  # dB
+LEAST_GAIN = 0.002  # dB that a layer must bring, or it and those after it stay in int8
 TILE = 128  # pixels; the ranges of a graph of this size are those of a larger one
 TILES = 8  # of that size; as many pixels in smaller ones
 
@@ -85,8 +86,8 @@ def measure(source, degraded, clean, on_progress=None):
     """Quantises one layer, then one kind of operation, at a time, and follows with the mix.
 
     The mix quantises the dense convolutions. While that loses more than :data:`BUDGET`, the layer
-    that loses most alone returns to float. Other kinds stay in float: their share of the time is
-    small, and between int8 convolutions they are islands either way.
+    that loses most alone returns to float, as long as that helps. Other kinds stay in float: their
+    share of the time is small, and between int8 convolutions they are islands either way.
 
     Args:
         source: A :class:`~exports.schemes.Source`.
@@ -140,9 +141,12 @@ def measure(source, degraded, clean, on_progress=None):
     for layer in layers:
         if loss <= BUDGET:
             break
-        float_layers.append(layer.name)
-        mix = [operation for operation in base if _part(operation.layer) not in float_layers]
-        loss = cost("layer", layer.name, mix).psnr_loss
+        without = [*float_layers, layer.name]
+        mix = [operation for operation in base if _part(operation.layer) not in without]
+        less = cost("layer", layer.name, mix).psnr_loss
+        if less > loss - LEAST_GAIN:
+            break
+        float_layers, loss = without, less
         if on_progress:
             on_progress(f"int8: {layer.name} stays in float, the loss is {loss:.3f} dB")
     return Sensitivity(
