@@ -7,6 +7,7 @@ import numpy as np
 
 CALIBRATION_TILES = 32
 VERIFICATION_TILES = 8
+LEAST_LEAVES = 8  # of the embedded calibration tiles: contrasts that two photographs lack
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
 
     generator = np.random.default_rng(seed)
     if folder is None:
-        calibration, verification = _embedded(tile)
+        calibration, verification = _embedded(tile, generator)
         source = "embedded photographs"
     else:
         groups = [_read(group) for group in find_groups(folder, task)]
@@ -91,12 +92,18 @@ def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
     return Tiles(*calibration, *verification, source)
 
 
-def _embedded(tile):
+def _embedded(tile, generator):
     from keras_skd.data import training_photos, validation_photos
 
     # Dead leaves of the tile's size, so that a tile larger than the photographs has enough too.
-    training = training_photos(dead_leaves=CALIBRATION_TILES, size=max(256, tile))
-    calibration = _cut([(photo,) for photo in training.values()], tile)
+    images = training_photos(dead_leaves=CALIBRATION_TILES, size=max(256, tile))
+    leaves = [name for name in images if name.startswith("dead_leaves")]
+    photos = _cut([(image,) for name, image in images.items() if name not in leaves], tile)
+    # They are rougher than photographs, and int8 costs smooth images more: no more than needed.
+    generator.shuffle(photos)
+    photos = photos[: CALIBRATION_TILES - LEAST_LEAVES]
+    calibration = photos + _cut([(images[name],) for name in leaves], tile)
+    calibration = calibration[:CALIBRATION_TILES]
     verification = _cut([(photo,) for photo in validation_photos().values()], tile)
     if len(verification) < VERIFICATION_TILES:
         verification += calibration[-VERIFICATION_TILES:]
