@@ -106,28 +106,25 @@ def convert(
             "student_sha256": _digest(student, model),
         }
         results, images = {}, {"input": tiles.degraded[0], "keras": reference[0]}
-        measured_on = dict.fromkeys(schemes, (source, tiles, reference))
+        made_from = dict.fromkeys(schemes, (source, tiles, reference))
         if "static_wi8_ai8" in schemes:
-            full, given, expected = measured_on["static_wi8_ai8"]
+            own, given, expected = made_from["static_wi8_ai8"]
             if image_type == "uint8":
                 with quiet():
                     given = tiles.as_bytes()
-                    full, expected = (
-                        Source(model, given.calibration),
-                        run_keras(model, given.degraded),
-                    )
+                    own = Source(model, given.calibration)
+                    expected = run_keras(model, given.degraded)
             # Its output holds 0..1 and no more.
-            measured_on["static_wi8_ai8"] = full, given, expected.clip(0, 1)
-        for name, (of_type, *expected) in measured_on.items():
+            made_from["static_wi8_ai8"] = own, given, expected.clip(0, 1)
+        for name, (own, given, expected) in made_from.items():
             progress(f"{name}: {SCHEMES[name].description}")
-            content = SCHEMES[name].build(
-                of_type, sensitivity and sensitivity.mix(of_type), image_type
-            )
+            content = SCHEMES[name].build(own, sensitivity and sensitivity.mix(own), image_type)
             results[name], images[name] = _write_verified(
                 folder / f"{Path(student).stem}_{name}.tflite",
                 name,
                 with_metadata(content, {**metadata, "scheme": name}),
-                *expected,
+                given,
+                expected,
                 drivers,
                 keep_failed,
                 progress,

@@ -29,8 +29,9 @@ def with_distributed_output(content, most_parts=8):
     graph = _EditedGraph(content)
     convolution = graph.of_kinds({"CONV_2D"})[-1]
     source, weights, bias = convolution.inputs
-    terms = graph.terms(source, most_parts)
-    if len(terms) == 1:
+    terms = [] if graph.activated(convolution) else graph.terms(source, most_parts)
+    additions = [each for each in graph.of_kinds({"ADD"}) if not graph.activated(each)]
+    if len(terms) < 2 or not additions:
         return content
     name = graph.name(convolution.outputs[0])
     no_bias = graph.add_constant(bias, 0 * graph.values(bias), f"{name}_no_bias")
@@ -44,7 +45,7 @@ def with_distributed_output(content, most_parts=8):
         parts.append(part)
     total = parts[0].outputs[0]
     for part in parts[1:]:
-        sums.append(copy.copy(graph.of_kinds({"ADD"})[0]))
+        sums.append(copy.copy(additions[0]))
         sums[-1].inputs = [total, part.outputs[0]]
         total = graph.add_tensor(convolution.outputs[0], name=f"{name}_sum{len(sums)}")
         sums[-1].outputs = [total]
@@ -140,6 +141,10 @@ class _EditedGraph:
     def consumers(self, tensor):
         return [each for each in self.subgraph.operators if tensor in each.inputs]
 
+    def activated(self, operator):
+        """Whether an activation is fused into an operator."""
+        return bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0))
+
     def name(self, tensor):
         return self.subgraph.tensors[tensor].name.decode()
 
@@ -180,7 +185,9 @@ class _EditedGraph:
             term, place = found.pop(0)
             producer = self.producer(term)
             shape = list(self.subgraph.tensors[term].shape)
-            if self.kind(producer) == "ADD" and all(
+            if producer is None or self.activated(producer):
+                stuck.append((term, place))
+            elif self.kind(producer) == "ADD" and all(
                 list(self.subgraph.tensors[each].shape) == shape for each in producer.inputs
             ):
                 found += [(each, place) for each in producer.inputs]

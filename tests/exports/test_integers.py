@@ -81,11 +81,12 @@ def restorer(terms):
         (lambda a, b, c: keras.ops.concatenate([a + b, c], axis=-1), 6),
         (lambda a, b, c: keras.ops.concatenate([a[:, :8], (b + c)[:, 8:]], axis=1), 4),
         (lambda a, b, c: keras.ops.relu(a + b) * c, 4),
+        (lambda a, b, c: keras.ops.relu(a + b), 3),
     ],
-    ids=["sum", "sum in a concatenation", "rows", "product"],
+    ids=["sum", "sum in a concatenation", "rows", "product", "activated sum"],
 )
 def test_the_last_convolution_is_taken_of_the_terms(terms, convolutions):
-    """A concatenation of rows is no sum, nor is a product."""
+    """A concatenation of rows is no sum, nor are a product and what an activation makes of one."""
     keras.utils.set_random_seed(0)
     content = float32(restorer(terms))
     distributed = with_distributed_output(content)
