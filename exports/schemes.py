@@ -12,7 +12,6 @@ from exports.flatbuffer import compacted, read_graph
 from exports.gpu_run import LEAST_RESIDUAL_PSNR
 from exports.integers import with_byte_images, with_distributed_output, without_islands
 from exports.ranges import narrowed
-from keras_skd.models import with_image_size
 from keras_skd.quiet import quiet
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
@@ -80,6 +79,8 @@ class Source:
         phone's GPU, which computes int8 operations in float16, loses them (22 dB against the CPU,
         and 36 unscaled).
         """
+        from keras_skd.models import with_image_size
+
         model = with_image_size(self.model, self.model.image_size)
         for layer in model._flatten_layers():
             if hasattr(layer, "prescale"):

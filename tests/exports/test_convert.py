@@ -1,6 +1,8 @@
 """The command from student to files: errors, checks, report, and nothing left behind."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -200,6 +202,12 @@ def test_an_unknown_layer_says_what_to_do(tmp_path):
     keras.Model(image, Strange()(image)).save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match=r"Strange.*register_keras_serializable"):
         convert(tmp_path / "model.keras", output=tmp_path / "exported")
+
+
+def test_the_command_is_there_before_tensorflow():
+    """So that --help and wrong flags answer at once, and TensorFlow's log lines are held back."""
+    code = "import exports.convert, sys; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_error_is_one_line_and_exit_code_2(tmp_path, capsys):
