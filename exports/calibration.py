@@ -1,7 +1,6 @@
 """Real image tiles, degraded as in the task: to calibrate int8 and to verify every scheme."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,9 +34,7 @@ class Tiles:
         def rounded(images):
             return to_uint8(images) / np.float32(255)
 
-        return dataclasses.replace(
-            self, calibration=rounded(self.calibration), degraded=rounded(self.degraded)
-        )
+        return replace(self, calibration=rounded(self.calibration), degraded=rounded(self.degraded))
 
 
 def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):

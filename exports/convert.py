@@ -116,9 +116,10 @@ def convert(
                     expected = run_keras(model, given.degraded)
             # Its output holds 0..1 and no more.
             made_from["static_wi8_ai8"] = own, given, expected.clip(0, 1)
+        mix = sensitivity and sensitivity.mix(source)
         for name, (own, given, expected) in made_from.items():
             progress(f"{name}: {SCHEMES[name].description}")
-            content = SCHEMES[name].build(own, sensitivity and sensitivity.mix(own), image_type)
+            content = SCHEMES[name].build(own, mix, image_type)
             results[name], images[name] = _write_verified(
                 folder / f"{Path(student).stem}_{name}.tflite",
                 name,

@@ -45,12 +45,16 @@ def narrowed(content, graph, tiles, spans):
         )
     interpreter.allocate_tensors()
     generator = np.random.default_rng(0)
-    counts = {
-        index: np.zeros(BINS)
+    ends = {
+        name: tuple(float(np.ravel(span[side])[0]) for side in ("min", "max"))
+        for name, span in spans.items()
+    }
+    names = {
+        index: graph.tensors[index].name
         for operation in graph.operations
         for index in operation.outputs
-        if np.ptp(_ends(spans[graph.tensors[index].name])) > 0
     }
+    counts = {index: np.zeros(BINS) for index, name in names.items() if np.ptp(ends[name]) > 0}
     for tile in tiles[:SAMPLED_TILES]:
         interpreter.set_tensor(graph.inputs[0], tile[None])
         interpreter.invoke()
@@ -58,23 +62,18 @@ def narrowed(content, graph, tiles, spans):
             values = interpreter.get_tensor(index).ravel()
             if values.size > SAMPLES:
                 values = values[generator.integers(0, values.size, SAMPLES)]
-            count += np.histogram(values, BINS, _ends(spans[graph.tensors[index].name]))[0]
+            count += np.histogram(values, BINS, ends[names[index]])[0]
     fractions = {
-        graph.tensors[index].name: _best_fraction(count, *_ends(spans[graph.tensors[index].name]))
-        for index, count in counts.items()
+        names[index]: _best_fraction(count, *ends[names[index]]) for index, count in counts.items()
     }
     # Scalars: with arrays of rank 1 the quantizer refuses constants that are concatenated.
     return {
         name: {
-            side: np.float32(fractions.get(name, 1.0) * end)
-            for side, end in zip(("min", "max"), _ends(span), strict=True)
+            "min": np.float32(fractions.get(name, 1.0) * low),
+            "max": np.float32(fractions.get(name, 1.0) * high),
         }
-        for name, span in spans.items()
+        for name, (low, high) in ends.items()
     }
-
-
-def _ends(span):
-    return float(np.ravel(span["min"])[0]), float(np.ravel(span["max"])[0])
 
 
 def _best_fraction(count, low, high):

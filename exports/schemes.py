@@ -291,6 +291,6 @@ SCHEMES = {
         "full integer; images of float32 or of bytes (--image-type)",
         25.0,
         0.3,
-        {"float32": 25.0, "float16": 25.0},
+        _INTEGER_ON_GPU,
     ),
 }

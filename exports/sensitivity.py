@@ -98,23 +98,19 @@ def measure(source, degraded, clean, on_progress=None):
     Returns:
         A :class:`Sensitivity`.
     """
-    from exports.verification import residual_psnr
-    from keras_skd.metrics import psnr
+    from exports.verification import residual_psnr, tile_psnrs
     from keras_skd.tflite import TFLiteRunner
 
     def run(content):
         runner = TFLiteRunner(content)
         return np.stack([runner(image) for image in degraded])
 
-    def scores(restored):
-        return np.array([psnr(*pair) for pair in zip(restored, clean, strict=True)])
-
     reference = run(source.float32)
-    reference_scores = scores(reference)
+    reference_scores = tile_psnrs(reference, clean)
 
     def cost(group, name, operations, base=()):
         restored = run(source.quantized([*base, *operations]))
-        losses = np.sort(reference_scores - scores(restored))
+        losses = np.sort(reference_scores - tile_psnrs(restored, clean))
         return Cost(
             group,
             name,

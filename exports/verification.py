@@ -29,11 +29,16 @@ def residual_psnr(restored, reference, image):
     return float(20 * np.log10(max(np.abs(reference - image).max(), 1e-12) / error))
 
 
-def task_psnr(restored, clean):
-    """Mean PSNR to the clean tiles in dB, on 8 bits as the papers measure it."""
+def tile_psnrs(restored, clean):
+    """PSNR of each tile to the clean one in dB, on 8 bits as the papers measure it."""
     from keras_skd.metrics import psnr
 
-    return float(np.mean([psnr(*pair) for pair in zip(restored, clean, strict=True)]))
+    return np.array([psnr(*pair) for pair in zip(restored, clean, strict=True)])
+
+
+def task_psnr(restored, clean):
+    """Mean of :func:`tile_psnrs`."""
+    return float(tile_psnrs(restored, clean).mean())
 
 
 def run_keras(model, images):

@@ -4,8 +4,6 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_skd.layers.export_form import is_export_shape
-
 
 def reflected_indices(size, padded_size):
     """Indices ``0 .. padded_size-1`` folded back into ``0 .. size-1`` by reflection.
@@ -35,8 +33,8 @@ class PadToMultiple(keras.layers.Layer):
     """Reflects the bottom and right borders until both sizes are multiples of ``multiple``.
 
     An input that fits already passes through untouched; where the size is static this is decided
-    when the graph is built, so that an exported model carries no trace of it. The export form pads
-    by mirroring; gathering takes any size but is no operation of a phone's GPU.
+    when the graph is built, so that an exported model carries no trace of it. Static sizes are
+    padded by mirroring; gathering takes any size but is no operation of a phone's GPU.
 
     Input ``(batch, height, width, channels)``, output the same with sizes rounded up.
     """
@@ -45,15 +43,10 @@ class PadToMultiple(keras.layers.Layer):
         super().__init__(**kwargs)
         self.multiple = multiple
 
-    def build(self, input_shape):
-        self.export_form = is_export_shape(input_shape)
-
     def call(self, x):
         for axis in (1, 2):
             size = x.shape[axis]
-            if size is not None and size % self.multiple == 0:
-                continue
-            if self.export_form:
+            if size is not None:
                 x = _reflected(x, axis, -size % self.multiple)
                 continue
             size = tf.shape(x)[axis]

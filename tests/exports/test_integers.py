@@ -39,11 +39,6 @@ def source():
     return source_of("Restormer")
 
 
-@pytest.fixture(scope="module")
-def content(source):
-    return static_int8(source, "float32")
-
-
 def types(graph):
     """Types of all results but the file's own output."""
     return {
