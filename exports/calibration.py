@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keras_skd.errors import InputError
+
 CALIBRATION_TILES = 32
 VERIFICATION_TILES = 8
 LEAST_LEAVES = 8  # of the embedded calibration tiles: contrasts that two photographs lack
@@ -71,7 +73,7 @@ def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
         groups = [_read(group) for group in find_groups(folder, task)]
         tiles = _cut(groups, tile)
         if len(tiles) < CALIBRATION_TILES:
-            raise ValueError(
+            raise InputError(
                 f"{folder}: {len(groups)} images give {len(tiles)} tiles of {tile}x{tile}; "
                 f"calibration needs at least {CALIBRATION_TILES}. Add images or choose a smaller "
                 "tile."
@@ -113,11 +115,11 @@ def _read(group):
     images = tuple(load_image(source) for source in group)
     for path, image in zip(group, images, strict=True):
         if image.min() == image.max():
-            raise ValueError(
+            raise InputError(
                 f"{path}: an image of a single colour says nothing about activations; remove it."
             )
         if image.shape != images[0].shape:
-            raise ValueError(f"{path} and {group[0]} are a pair but differ in size.")
+            raise InputError(f"{path} and {group[0]} are a pair but differ in size.")
     return images
 
 

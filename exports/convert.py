@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from keras_skd.errors import InputError
+
 if __name__ == "__main__":
     # Run as a file, Python would search this folder for modules instead of the repository's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -65,15 +67,15 @@ def convert(
     schemes = tuple(dict.fromkeys(schemes))
     unknown = [scheme for scheme in schemes if scheme not in SCHEMES]
     if unknown or not schemes:
-        raise ValueError(
+        raise InputError(
             f"schemes must be among {', '.join(SCHEMES)}; got {', '.join(unknown) or 'none'}."
         )
     if tile not in TILE_SIZES:
-        raise ValueError(f"tile must be a multiple of 8 from 64 to 512 pixels; got {tile}.")
+        raise InputError(f"tile must be a multiple of 8 from 64 to 512 pixels; got {tile}.")
     if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
+        raise InputError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
     if image_type not in IMAGE_TYPES:
-        raise ValueError(f"image_type must be float32 or uint8; got {image_type!r}.")
+        raise InputError(f"image_type must be float32 or uint8; got {image_type!r}.")
 
     from keras_skd.quiet import quiet
 
@@ -84,7 +86,7 @@ def convert(
         from exports.gpu_run import HOW_TO_INSTALL, find_drivers
         from exports.schemes import Source
         from exports.verification import run_keras, task_psnr, task_ssim
-        from keras_skd.command import output_folder, replaced
+        from keras_skd.files import output_folder, replaced
         from keras_skd.models import load_model, with_image_size
 
         model = load_model(student)
@@ -159,18 +161,18 @@ def _check_student(model, name):
     """Refuses what is no restorer of RGB images, and says why."""
     inputs, outputs = model.inputs or (), model.outputs or ()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(
+        raise InputError(
             f"{name}: a student maps one image to one; this model has {len(inputs)} inputs and "
             f"{len(outputs)} outputs. Save the restoring part alone."
         )
     shapes = tuple(inputs[0].shape), tuple(outputs[0].shape)
     if len(shapes[0]) != 4 or shapes[0] != shapes[1]:
-        raise ValueError(
+        raise InputError(
             f"{name}: a student maps images (batch, height, width, channels) to images of the same "
             f"size; this model maps {shapes[0]} to {shapes[1]}."
         )
     if shapes[0][-1] != 3:
-        raise ValueError(
+        raise InputError(
             f"{name}: takes images of {shapes[0][-1]} channels; export and its calibration are for "
             "RGB students."
         )
@@ -309,11 +311,11 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import FAILED_CHECK, input_errors
+    from keras_skd.command import FAILED_CHECK, reported_errors
 
     options = parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with input_errors("convert"):
+    with reported_errors("convert"):
         report = convert(
             options.student,
             output=options.output,

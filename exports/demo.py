@@ -135,7 +135,7 @@ def before_after(path, tiles, columns):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from keras_skd.command import replaced
+    from keras_skd.files import replaced
     from keras_skd.metrics import psnr
 
     figure, axes = plt.subplots(
@@ -235,13 +235,14 @@ def run_demo(run, steps):
         The exit code.
     """
     from exports.convert import convert
-    from keras_skd.command import FAILED_CHECK, input_errors, replaced
+    from keras_skd.command import FAILED_CHECK, reported_errors
+    from keras_skd.files import replaced
     from keras_skd.train import Training, TrainingConfig, TrainingDivergedError
 
     started = time.monotonic()
 
     print(f"1/3  distilling {STUDENT} from {TEACHER}, {steps} steps", flush=True)
-    with input_errors("demo"):
+    with reported_errors("demo"):
         training = Training(
             TrainingConfig(
                 run=run,

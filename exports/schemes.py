@@ -12,6 +12,7 @@ from exports.flatbuffer import compacted, read_graph
 from exports.gpu_run import LEAST_RESIDUAL_PSNR
 from exports.integers import with_byte_images, with_distributed_output, without_islands
 from exports.ranges import narrowed
+from keras_skd.errors import InputError
 from keras_skd.quiet import quiet
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
@@ -226,7 +227,7 @@ def _convert(model, set_options):
         with quiet():
             return converter.convert()
     except Exception as error:
-        raise ValueError(
+        raise InputError(
             f"{model.name} cannot be converted to LiteRT's built-in operations: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error

@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_skd.command import replaced
+from keras_skd.errors import InputError
+from keras_skd.files import replaced
 
 _MACS_SIZE = 256  # pixels of a side, at which MACs are counted
 _CROP = 96  # pixels of a side
@@ -46,10 +47,10 @@ class Comparison:
 
         for method in (*self.methods, *self.ablations):
             if method not in METHODS:
-                raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+                raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
         for name in ("methods", "students", "seeds"):
             if not getattr(self, name):
-                raise ValueError(f"--{name} must name at least one.")
+                raise InputError(f"--{name} must name at least one.")
 
     @property
     def folder(self):
@@ -115,7 +116,7 @@ def compare(comparison, report=print):
 
 
 def _check_settings(comparison):
-    from keras_skd.command import output_folder
+    from keras_skd.files import output_folder
 
     settings = dataclasses.asdict(comparison.training)
     settings = {name: value for name, value in settings.items() if name not in _SET_PER_RUN}
@@ -129,7 +130,7 @@ def _check_settings(comparison):
             if earlier.get(name) != value
         ]
         if differing:
-            raise ValueError(
+            raise InputError(
                 f"{comparison.folder} holds a comparison of other settings "
                 f"({'; '.join(differing)}); choose another --run, or remove the folder."
             )
@@ -173,7 +174,7 @@ def _measured(model, groups, config):
     images = evaluate(model, groups, config.task, sigma=level, noise=config.noise)
     try:
         macs = profile(model, (_MACS_SIZE, _MACS_SIZE)).total_macs
-    except ValueError:  # a teacher of other layers than ours
+    except InputError:  # a teacher of other layers than ours
         macs = None
     return {
         "psnr": statistics.mean(image["psnr"] for image in images),
@@ -423,7 +424,7 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import FAILED_CHECK, input_errors, resumable
+    from keras_skd.command import FAILED_CHECK, reported_errors, resumable
     from keras_skd.quiet import import_tensorflow, quiet
     from keras_skd.train import TrainingDivergedError, config_of, make_deterministic
 
@@ -435,7 +436,7 @@ def main(arguments=None):
     lists = {
         name: tuple(options.pop(name)) for name in ("methods", "ablations", "students", "seeds")
     }
-    with resumable(), input_errors("keras_skd.compare"):
+    with resumable(), reported_errors("keras_skd.compare"):
         comparison = Comparison(test=options.pop("test"), training=config_of(options), **lists)
         try:
             compare(comparison, report=lambda line: print(line, flush=True))

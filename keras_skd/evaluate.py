@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from keras_skd.errors import InputError
 from keras_skd.train import TASKS
 
 _SHEET = 4  # images at each end of the contact sheet
@@ -69,7 +70,7 @@ def evaluate(
         target = images[-1]
         if images[0].shape != target.shape or min(target.shape[1:3]) < 11:
             sizes = " and ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
-            raise ValueError(
+            raise InputError(
                 f"{group[0]}: {sizes} pixels; images of a pair are of one size, at least 11x11."
             )
         degraded = images[0]
@@ -231,7 +232,8 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import input_errors, output_folder
+    from keras_skd.command import reported_errors
+    from keras_skd.files import output_folder
     from keras_skd.quiet import import_tensorflow
 
     options = parser().parse_args(arguments)
@@ -242,10 +244,10 @@ def main(arguments=None):
     from keras_skd.metrics import TASK_CHANNEL
     from keras_skd.restore import load_restorer
 
-    with input_errors("keras_skd.evaluate"):
+    with reported_errors("keras_skd.evaluate"):
         GaussianNoise(options.sigma, options.sigma)
         if options.save_images and not options.output:
-            raise ValueError("--save-images needs --output, the folder to write them to.")
+            raise InputError("--save-images needs --output, the folder to write them to.")
         groups = find_groups(options.data, options.task, "test", report=print)
         model = load_restorer(options.model)
         sheet = _ContactSheet()
@@ -312,7 +314,7 @@ def _summary(options, model, groups, rows, usual_channel):
 
 
 def _write(folder, summary, rows, sheet):
-    from keras_skd.command import replaced
+    from keras_skd.files import replaced
 
     with replaced(folder / "scores.json") as path:
         path.write_text(json.dumps({**summary, "scores": rows}, indent=2) + "\n")

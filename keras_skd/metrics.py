@@ -11,6 +11,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from keras_skd.data.images import to_uint8
+from keras_skd.errors import InputError
 
 CHANNELS = ("rgb", "y")
 
@@ -63,7 +64,7 @@ def ssim(restored, target, channel="rgb"):
 def _mean_over_batch(metric, restored, target, channel):
     restored, target = np.asarray(restored), np.asarray(target)
     if restored.shape != target.shape or restored.ndim not in (3, 4) or restored.shape[-1] != 3:
-        raise ValueError(
+        raise InputError(
             "metrics compare RGB images of one shape, (height, width, 3) or (batch, height, width, "
             f"3); got {restored.shape} and {target.shape}."
         )
@@ -76,7 +77,7 @@ def _mean_over_batch(metric, restored, target, channel):
 
 def _check_channel(channel):
     if channel not in CHANNELS:
-        raise ValueError(f"channel must be one of {CHANNELS}; got {channel!r}.")
+        raise InputError(f"channel must be one of {CHANNELS}; got {channel!r}.")
 
 
 def _plane(image, channel):
@@ -97,7 +98,7 @@ def _psnr(restored, target):
 
 def _ssim(restored, target):
     if min(restored.shape[:2]) < _WINDOW:
-        raise ValueError(f"SSIM needs at least 11x11 pixels; got {restored.shape[:2]}.")
+        raise InputError(f"SSIM needs at least 11x11 pixels; got {restored.shape[:2]}.")
     return structural_similarity(
         restored,
         target,

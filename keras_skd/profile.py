@@ -5,6 +5,8 @@ import re
 import sys
 from dataclasses import dataclass
 
+from keras_skd.errors import InputError
+
 BYTES_PER_VALUE = 4  # float32
 
 
@@ -116,10 +118,10 @@ def profile(model, image_size):
 
     height, width = image_size
     if height < 1 or width < 1:
-        raise ValueError(f"The image size must be positive; got {height}x{width}.")
+        raise InputError(f"The image size must be positive; got {height}x{width}.")
     fixed = model.input.shape[1:3]
     if None not in fixed and fixed != (height, width):
-        raise ValueError(
+        raise InputError(
             f"{model.name} was built for images of {fixed[0]}x{fixed[1]}; got {height}x{width}."
         )
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -194,7 +196,7 @@ def _macs(layer, input_pixels, output_pixels):
         elif isinstance(part, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             convolution += output_pixels * _values(part.kernel)
         elif part.weights and not isinstance(part, no_macs):
-            raise ValueError(
+            raise InputError(
                 f"cannot count {part.name} ({type(part).__name__}); only the layers of keras_skd "
                 "and convolutions are known."
             )
@@ -276,11 +278,11 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import input_errors
+    from keras_skd.command import reported_errors
     from keras_skd.models import PRESETS, load_model
 
     options = parser().parse_args(arguments)
-    with input_errors("keras_skd.profile"):
+    with reported_errors("keras_skd.profile"):
         if options.model in PRESETS:
             # Costs do not depend on the weights.
             model = PRESETS[options.model].build(load_weights=False)

@@ -5,6 +5,7 @@ import glob
 import sys
 from pathlib import Path
 
+from keras_skd.errors import InputError, MissingFileError, OutputError
 from keras_skd.tiling import TILE
 
 
@@ -60,10 +61,10 @@ def find_images(sources):
             found = sorted(map(Path, glob.glob(source, recursive=True)))
             found = [path for path in found if path.is_file() and is_image(path)]
             if not found:
-                raise FileNotFoundError(f"{source}: matches no image.")
+                raise MissingFileError(f"{source}: matches no image.")
             paths += found
         else:
-            raise FileNotFoundError(f"{source}: no such image or folder.")
+            raise MissingFileError(f"{source}: no such image or folder.")
     return list(dict.fromkeys(paths))
 
 
@@ -93,7 +94,7 @@ def output_paths(paths, folder, output_format=None):
             name = path.stem + suffix if suffix else path.name
         output = Path(folder) / name
         if output in origins:
-            raise ValueError(
+            raise InputError(
                 f"{origins[output]} and {path} would both be written to {output}; restore them "
                 "into different folders."
             )
@@ -124,7 +125,7 @@ def restore_file(model, path, output, *, tile=TILE, quality=95, overwrite=False,
     from keras_skd.tiling import restore_tiled
 
     if Path(output).exists() and not overwrite:
-        raise FileExistsError(f"{output}: exists already; --overwrite replaces it.")
+        raise OutputError(f"{output}: exists already; --overwrite replaces it.")
     photo = read_photo(path) if isinstance(path, str | Path) else Photo(path.read())
     restored = photo.with_pixels(restore_tiled(model, photo.pixels, tile, on_tile))
     write_photo(output, restored, quality)
@@ -168,12 +169,8 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import (
-        FAILED_CHECK,
-        INTERRUPTED,
-        input_errors,
-        output_folder,
-    )
+    from keras_skd.command import FAILED_CHECK, INTERRUPTED, reported_errors
+    from keras_skd.files import output_folder
     from keras_skd.quiet import import_tensorflow
 
     options = parser().parse_args(arguments)
@@ -183,9 +180,9 @@ def main(arguments=None):
     from keras_skd.tiling import tile_function
 
     failures = 0
-    with input_errors("keras_skd.restore"):
+    with reported_errors("keras_skd.restore"):
         if not 1 <= options.quality <= 100:
-            raise ValueError(f"--quality must be 1..100; got {options.quality}.")
+            raise InputError(f"--quality must be 1..100; got {options.quality}.")
         paths = find_images(options.images)
         model = tile_function(load_restorer(options.model), options.tile)
         outputs = output_paths(paths, options.output, options.format)

@@ -22,7 +22,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from keras_skd.command import replaced
+from keras_skd.errors import InputError
+from keras_skd.files import replaced
 
 STUDENT, BEST, LAST = "student.keras", "student_best.keras", "student_last.keras"
 _PACKAGES = ("keras-skd", "tensorflow", "keras", "numpy", "pillow", "ai-edge-litert")
@@ -64,7 +65,7 @@ class RunFolder:
         try:
             return json.loads(path.read_text())
         except ValueError:
-            raise ValueError(
+            raise InputError(
                 f"{path}: damaged; remove the folder or choose another --run."
             ) from None
 
@@ -215,7 +216,7 @@ class RunFolder:
         with np.load(self.checkpoint) as saved:
             shapes = {name: saved[name].shape for name in saved.files if name != "epoch"}
             if shapes != {name: tuple(variable.shape) for name, variable in variables.items()}:
-                raise ValueError(
+                raise InputError(
                     f"{self.checkpoint}: not a checkpoint of this run; remove it to start anew."
                 )
             for name, variable in variables.items():

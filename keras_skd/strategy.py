@@ -3,6 +3,8 @@
 import json
 import os
 
+from keras_skd.errors import InputError
+
 STRATEGIES = ("none", "mirrored", "multi-worker")
 
 
@@ -28,7 +30,7 @@ def make_strategy(name):
         ValueError: The name is unknown, or ``TF_CONFIG`` is missing or has no workers.
     """
     if name not in STRATEGIES:
-        raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}; got {name!r}.")
+        raise InputError(f"--strategy must be one of {', '.join(STRATEGIES)}; got {name!r}.")
     if name == "none":
         return None
     import tensorflow as tf
@@ -42,7 +44,7 @@ def make_strategy(name):
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
-        raise ValueError(
+        raise InputError(
             "--strategy multi-worker needs the environment variable TF_CONFIG with the addresses "
             "of all workers and the index of this one, such as "
             '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_skd.errors import InputError, MissingFileError
 from keras_skd.quiet import quiet
 
 METADATA_NAME = "keras_skd"  # of the entry in the file's table of metadata
@@ -39,7 +40,7 @@ class TFLiteRunner:
         self.threads = threads or os.cpu_count()
         name = "the model" if isinstance(model, bytes | bytearray) else str(model)
         if name == str(model) and not Path(model).is_file():
-            raise FileNotFoundError(f"{name}: no such .tflite file.")
+            raise MissingFileError(f"{name}: no such .tflite file.")
         content = Path(model).read_bytes() if name == str(model) else bytes(model)
         try:
             with quiet():
@@ -47,7 +48,7 @@ class TFLiteRunner:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(
+            raise InputError(
                 f"{name}: not a .tflite model that LiteRT can run ({reason})."
             ) from None
         inputs = self._interpreter.get_input_details()
@@ -60,7 +61,7 @@ class TFLiteRunner:
             or shape[0] != 1
             or any(side["dtype"] not in (np.float32, np.uint8) for side in (*inputs, *outputs))
         ):
-            raise ValueError(
+            raise InputError(
                 f"{name}: a restorer maps one image (1, height, width, channels), float32 or "
                 f"uint8, to one; this takes {_described(inputs)} and gives {_described(outputs)}."
             )
@@ -81,7 +82,7 @@ class TFLiteRunner:
             ValueError: The image has another shape.
         """
         if tuple(image.shape) != (*self.size, self.channels):
-            raise ValueError(
+            raise InputError(
                 f"this model takes images of {(*self.size, self.channels)}; got "
                 f"{tuple(image.shape)}. Cut larger images into tiles."
             )

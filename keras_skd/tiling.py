@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_skd.errors import InputError
+
 TILE = 256
 # The tile's side over these, rounded down, is: the least overlap of neighbours; the part of it in
 # which the two are cross-faded; and the band of reflected pixels beyond the image's border.
@@ -89,7 +91,7 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"an image of shape (height, width, 3) is needed; got {image.shape}.")
+        raise InputError(f"an image of shape (height, width, 3) is needed; got {image.shape}.")
     scale = _scale(image.dtype)
     run = tile_function(model, tile)
     height, width, _ = image.shape
@@ -172,7 +174,7 @@ def tile_function(model, tile=TILE):
         function = _KerasTiles(model, fixed if None not in fixed else (tile, tile))
     if any(side < 16 or side % 8 for side in function.size):
         height, width = function.size
-        raise ValueError(f"tiles must be multiples of 8 pixels, at least 16; got {width}x{height}.")
+        raise InputError(f"tiles must be multiples of 8 pixels, at least 16; got {width}x{height}.")
     return function
 
 
@@ -181,7 +183,7 @@ def _scale(dtype):
         return np.iinfo(dtype).max
     if np.issubdtype(dtype, np.floating):
         return 1
-    raise ValueError(f"images are uint8, uint16 or float in 0..1; got {dtype}.")
+    raise InputError(f"images are uint8, uint16 or float in 0..1; got {dtype}.")
 
 
 def _stored(part, scale):

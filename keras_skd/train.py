@@ -8,6 +8,8 @@ import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from keras_skd.errors import InputError
+
 TASKS = ("denoise", "derain", "deblur")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Settings that do not change what is trained, so that a run may go on with others.
@@ -81,21 +83,21 @@ class TrainingConfig:
     def __post_init__(self):
         """Checks what can be checked without reading a file."""
         if self.task not in TASKS:
-            raise ValueError(f"--task must be one of {', '.join(TASKS)}; got {self.task!r}.")
+            raise InputError(f"--task must be one of {', '.join(TASKS)}; got {self.task!r}.")
         if self.precision not in PRECISIONS:
-            raise ValueError(
+            raise InputError(
                 f"--precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}."
             )
         if self.patch_size < 16 or self.patch_size % 8:
-            raise ValueError(
+            raise InputError(
                 f"--patch-size must be a multiple of 8, at least 16; got {self.patch_size}."
             )
         counts = ("steps", "steps_per_epoch", "batch_size", "accumulation", "steps_per_execution")
         for name in counts:
             if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1.")
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1.")
         if not 0 <= self.ema < 1:
-            raise ValueError(f"--ema must be within 0 (none) and 1, such as 0.999; got {self.ema}.")
+            raise InputError(f"--ema must be within 0 (none) and 1, such as 0.999; got {self.ema}.")
 
     @property
     def epochs(self):
@@ -142,9 +144,9 @@ class Training:
     def __init__(self, config, strategy=None):
         import keras
 
-        from keras_skd.command import output_folder
         from keras_skd.data import degradation_for
         from keras_skd.distillation import Distiller
+        from keras_skd.files import output_folder
         from keras_skd.models import load_model, with_image_size
         from keras_skd.run_folder import RunFolder
         from keras_skd.strategy import make_strategy, writes_files
@@ -156,7 +158,7 @@ class Training:
         self.folder = self._files.path
         self._check_resumable()
         if config.batch_size % self._replicas:
-            raise ValueError(
+            raise InputError(
                 f"--batch-size {config.batch_size} cannot be divided among {self._replicas} "
                 "replicas; choose a multiple."
             )
@@ -171,7 +173,7 @@ class Training:
                 teacher = None
                 if config.method != "none":
                     if config.teacher is None:
-                        raise ValueError(f"--teacher is needed for the method {config.method!r}.")
+                        raise InputError(f"--teacher is needed for the method {config.method!r}.")
                     teacher = load_model(config.teacher)
                 self.distiller = Distiller(student, teacher, config.method, config.distillation)
                 self._compile()
@@ -271,14 +273,14 @@ class Training:
             validation = find_groups(config.validation, config.task, "test", report=print)
         if validation is None:
             if len(training) < 2:
-                raise ValueError(
+                raise InputError(
                     f"{config.data}: one image cannot be both trained and validated on; add images "
                     "or name another folder with --validation."
                 )
             validation = training[::20]
             training = [group for index, group in enumerate(training) if index % 20]
         if len(training[0]) != len(validation[0]):
-            raise ValueError(
+            raise InputError(
                 f"{config.data} and {config.validation}: one holds pairs (input/, target/) and the "
                 "other clean images; both must be of one kind."
             )
@@ -424,7 +426,7 @@ class Training:
             if name not in _FREE_SETTINGS and earlier.get(name, defaults[name]) != value
         ]
         if differing:
-            raise ValueError(
+            raise InputError(
                 f"{self.folder} holds a run of other settings ({'; '.join(differing)}); choose "
                 "another --run, or remove the folder."
             )
@@ -523,20 +525,20 @@ def config_of(options):
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import FAILED_CHECK, input_errors, resumable
+    from keras_skd.command import FAILED_CHECK, reported_errors, resumable
     from keras_skd.quiet import import_tensorflow, quiet
     from keras_skd.strategy import make_strategy
 
     with quiet():
         command = parser()
     options = command.parse_args(arguments)
-    with input_errors("keras_skd.train"), quiet():
+    with reported_errors("keras_skd.train"), quiet():
         # Before TensorFlow's first operation, which the next line runs.
         strategy = make_strategy(options.strategy)
     import_tensorflow()
     make_deterministic(options.jit_compile)
     with resumable():
-        with input_errors("keras_skd.train"):
+        with reported_errors("keras_skd.train"):
             training = Training(config_of(vars(options)), strategy)
         try:
             print(training.fit())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from keras_skd.data.images import is_image
 from keras_skd.data.mat_files import dnd_crops, sidd_blocks
+from keras_skd.errors import InputError, MissingFileError
 
 # What a split is called in the folders of the data sets.
 _SPLIT_FOLDERS = {
@@ -111,9 +112,9 @@ def recognise(folder, split="test"):
     """
     folder = Path(folder)
     if not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder.")
+        raise MissingFileError(f"{folder}: no such folder.")
     if not folder.is_dir():
-        raise ValueError(f"{folder}: not a folder; give the folder that holds the images.")
+        raise InputError(f"{folder}: not a folder; give the folder that holds the images.")
     found = _recognise_here(folder, split)
     if found is not None:
         return found
@@ -124,9 +125,9 @@ def recognise(folder, split="test"):
     found = [data for data in (_recognise_here(path, split) for path in inner) if data is not None]
     if len(found) > 1:
         names = ", ".join(str(data.folder) for data in found[:8])
-        raise ValueError(f"{folder}: holds several data sets; give one of them: {names}.")
+        raise InputError(f"{folder}: holds several data sets; give one of them: {names}.")
     if not found:
-        raise ValueError(
+        raise InputError(
             f"{folder}: no images in it that are recognised; give a folder of images, or one with "
             "input/ and target/ (docs/data.md lists the layouts)."
         )
@@ -152,7 +153,7 @@ def find_groups(folder, task, split="test", report=None):
     """
     data = recognise(folder, split)
     if data.kind == "noisy":
-        raise ValueError(
+        raise InputError(
             f"{data.folder}: {data.name} has no public ground truth, so that {task} can be neither "
             "trained nor measured on it; restore it instead."
         )
@@ -222,7 +223,7 @@ def _pairs(folder, files, layout):
         else:
             groups.append((files[name], target))
     if groups and alone:
-        raise ValueError(
+        raise InputError(
             f"{folder}: looks like {layout.name}, but {len(alone)} images have no target: "
             f"{_some(alone)}."
         )
@@ -241,7 +242,7 @@ def _plain_pairs(folder):
         (target_folder, input_folder, sides[1].keys() - sides[0].keys()),
     ):
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"{side}: {len(missing)} images have no partner of the same name in {other}: "
                 f"{_some(sorted(missing))}."
             )
@@ -265,12 +266,12 @@ def _listed_pairs(folder, name):
             for part in parts
         ]
         if len(paths) != 2 or None in paths:
-            raise ValueError(
+            raise InputError(
                 f"{folder / name}: line {number} does not name two files below it: {line[:80]!r}."
             )
         groups.append(tuple(paths))
     if not groups:
-        raise ValueError(f"{folder / name}: names no files.")
+        raise InputError(f"{folder / name}: names no files.")
     return groups
 
 
@@ -284,7 +285,7 @@ def _realblur_split(folder, groups, split):
             listed = {tuple(Path(part).parts[-3:]) for part in names.read_text().split()}
             groups = [group for group in groups if group[0].parts[-3:] in listed]
             if not groups:
-                raise ValueError(f"{names}: names none of the images in {folder}.")
+                raise InputError(f"{names}: names none of the images in {folder}.")
     return f"RealBlur-{letter}", groups
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from keras_skd.errors import InputError
+
 
 @dataclass(frozen=True)
 class GaussianNoise:
@@ -32,7 +34,7 @@ class GaussianNoise:
     def __post_init__(self):
         """Checks the range."""
         if not 0 <= self.sigma_min <= self.sigma_max <= 255:
-            raise ValueError(
+            raise InputError(
                 "sigma must be a level or a range within 0..255 in 8-bit units, such as 25 or "
                 f"0-50; got {self.sigma_min:g}-{self.sigma_max:g}."
             )
@@ -49,7 +51,7 @@ class GaussianNoise:
         except ValueError:
             numbers = []
         if len(numbers) not in (1, 2):
-            raise ValueError(f"sigma must be a level such as 25 or a range 0-50; got {text!r}.")
+            raise InputError(f"sigma must be a level such as 25 or a range 0-50; got {text!r}.")
         return cls(numbers[0], numbers[-1])
 
     @property
@@ -109,7 +111,7 @@ class CameraNoise:
     def __post_init__(self):
         """Checks the range."""
         if not 0 < self.shot_min <= self.shot_max <= 1:
-            raise ValueError(
+            raise InputError(
                 "shot noise must be a range within 0..1 above 0 (variance per unit of light); got "
                 f"{self.shot_min:g}-{self.shot_max:g}."
             )
@@ -179,11 +181,11 @@ class Rain:
         ):
             first, last = getattr(self, name)
             if not low <= first <= last <= high:
-                raise ValueError(
+                raise InputError(
                     f"the rain's {name} must be a range within {low}..{high}; got {first}-{last}."
                 )
         if not 0 <= self.angle <= 90 or self.layers < 1:
-            raise ValueError(
+            raise InputError(
                 "rain has an angle of 0..90 degrees and at least one layer; got "
                 f"{self.angle} and {self.layers}."
             )
@@ -310,12 +312,12 @@ class MotionBlur:
         """Checks the ranges."""
         low, high = self.extent
         if not 0 < low <= high <= 2 * self.radius - 1:
-            raise ValueError(
+            raise InputError(
                 f"the blur's extent must be a range within 0..{2 * self.radius - 1} pixels for a "
                 f"radius of {self.radius}; got {low}-{high}."
             )
         if not 0 <= self.linear <= 1:
-            raise ValueError(f"the share of straight lines must be 0..1; got {self.linear}.")
+            raise InputError(f"the share of straight lines must be 0..1; got {self.linear}.")
 
     @property
     def margin(self):
@@ -427,7 +429,7 @@ def degradation_for(task, groups, sigma="25", noise="gaussian"):
         ValueError: The level or the kind of noise is none.
     """
     if noise not in NOISES:
-        raise ValueError(f"--noise must be one of {', '.join(NOISES)}; got {noise!r}.")
+        raise InputError(f"--noise must be one of {', '.join(NOISES)}; got {noise!r}.")
     gaussian = GaussianNoise.parse(sigma)
     if len(groups[0]) == 2:
         return None

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_skd.errors import InputError, MissingFileError
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000  # what a phone's largest photos stay below; more is taken for a bomb
 
@@ -20,12 +22,12 @@ def list_images(folder):
     """
     folder = Path(folder)
     if not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder.")
+        raise MissingFileError(f"{folder}: no such folder.")
     if not folder.is_dir():
-        raise ValueError(f"{folder}: not a folder; give the folder that holds the images.")
+        raise InputError(f"{folder}: not a folder; give the folder that holds the images.")
     files = sorted(path for path in folder.iterdir() if is_image(path))
     if not files:
-        raise ValueError(f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}).")
+        raise InputError(f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}).")
     return files
 
 
@@ -115,22 +117,22 @@ def opened(path):
                     )
                 yield image
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such image.") from None
+        raise MissingFileError(f"{path}: no such image.") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: refused, {_first_line(error)}.") from None
+        raise InputError(f"{path}: refused, {_first_line(error)}.") from None
     except UnsupportedImageError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     # Pillow's decoders meet damage with whatever exception comes of it, struct.error and
     # AttributeError among them; all mean the same here.
     except Exception as error:
         reason = _first_line(error) or type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"{path}: cannot be decoded, it is corrupt, truncated or no image ({reason}); "
             "replace or remove it."
         ) from None
 
 
-class UnsupportedImageError(ValueError):
+class UnsupportedImageError(InputError):
     """An intact image of a kind that is not handled; the message says which and what to do."""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_skd.errors import InputError, MissingFileError
+
 
 @dataclass(frozen=True)
 class MatImage:
@@ -44,7 +46,7 @@ class MatImage:
             top, bottom, left, right = self.index
             image = np.rint(np.clip(array[top:bottom, left:right], 0, 1) * 255).astype(np.uint8)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"{self}: not an 8-bit RGB image ({image.dtype}, {image.shape}).")
+            raise InputError(f"{self}: not an 8-bit RGB image ({image.dtype}, {image.shape}).")
         return np.ascontiguousarray(image)
 
 
@@ -58,7 +60,7 @@ def sidd_blocks(folder):
     clean = folder / "ValidationGtBlocksSrgb.mat"
     benchmark = folder / "BenchmarkNoisyBlocksSrgb.mat"
     if noisy.is_file() != clean.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{clean if noisy.is_file() else noisy}: missing; SIDD's validation is two files."
         )
     if noisy.is_file():
@@ -73,7 +75,7 @@ def _blocks(path):
     """Every block of an array ``(scenes, blocks, height, width, 3)``."""
     shape = _array(path, path.stem).shape
     if len(shape) != 5 or shape[-1] != 3:
-        raise ValueError(
+        raise InputError(
             f"{path}: blocks (scenes, blocks, height, width, 3) expected; got {shape}."
         )
     return [
@@ -99,11 +101,11 @@ def dnd_crops(folder):
         boxes = [np.asarray(file[reference]).T.astype(int) for reference in references]
     paths = sorted(path for path in images.iterdir() if re.fullmatch(r"\d{4}\.mat", path.name))
     if not paths:
-        raise ValueError(f"{images}: no 0001.mat, 0002.mat ... in it.")
+        raise InputError(f"{images}: no 0001.mat, 0002.mat ... in it.")
     for path in paths:
         number = int(path.stem)
         if number > len(boxes):
-            raise ValueError(f"{information}: has no crops for {path.name}.")
+            raise InputError(f"{information}: has no crops for {path.name}.")
         for crop, (top, left, bottom, right) in enumerate(boxes[number - 1], 1):
             index = (top - 1, bottom, left - 1, right)
             groups.append((MatImage(path, "InoisySRGB", index, f"{path.stem}_{crop:02d}"),))
@@ -122,10 +124,10 @@ def _array(path, variable):
         try:
             content = scipy.io.loadmat(path, variable_names=[variable])
         except Exception as error:  # SciPy meets damage with whatever exception comes of it
-            raise ValueError(f"{path}: not a readable MATLAB file ({error}).") from None
+            raise InputError(f"{path}: not a readable MATLAB file ({error}).") from None
         if variable in content:
             return content[variable]
-    raise ValueError(f"{path}: no array {variable} in it.")
+    raise InputError(f"{path}: no array {variable} in it.")
 
 
 def _is_hdf5(path):
@@ -147,10 +149,10 @@ class _opened_hdf5:
         try:
             self.file = h5py.File(self.path, "r")
         except OSError as error:
-            raise ValueError(f"{self.path}: not a readable MATLAB file ({error}).") from None
+            raise InputError(f"{self.path}: not a readable MATLAB file ({error}).") from None
         return self.file
 
     def __exit__(self, kind, error, trace):
         self.file.close()
         if kind is not None and issubclass(kind, KeyError | OSError | RuntimeError | IndexError):
-            raise ValueError(f"{self.path}: not a readable MATLAB file ({error}).") from None
+            raise InputError(f"{self.path}: not a readable MATLAB file ({error}).") from None

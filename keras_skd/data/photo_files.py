@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from keras_skd.command import replaced
 from keras_skd.data.images import UnsupportedImageError, opened
+from keras_skd.errors import InputError
+from keras_skd.files import replaced
 
 FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 _FORMAT_OF_SUFFIX = {
@@ -192,9 +193,9 @@ def write_photo(path, photo, quality=95):
     path = Path(path)
     file_format = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if file_format is None:
-        raise ValueError(f"{path}: images are written as {', '.join(_FORMAT_OF_SUFFIX)}.")
+        raise InputError(f"{path}: images are written as {', '.join(_FORMAT_OF_SUFFIX)}.")
     if photo.alpha is not None and file_format in ("JPEG", "BMP"):
-        raise ValueError(f"{path}: {file_format} has no transparency; choose --format png.")
+        raise InputError(f"{path}: {file_format} has no transparency; choose --format png.")
     parts = [photo.pixels[..., :1] if photo.grey else photo.pixels]
     if photo.alpha is not None:
         parts.append(photo.alpha[..., None])

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_skd.errors import InputError
 from keras_skd.tiling import reflected
 
 
@@ -31,7 +32,7 @@ def training_batches(
         ValueError: Clean images without a degradation, or pairs with one.
     """
     if (degradation is None) != (store.images_per_group == 2):
-        raise ValueError("clean images need a degradation, and pairs take none.")
+        raise InputError("clean images need a degradation, and pairs take none.")
     # What lies around a patch blurs into it, so patches are cut with it.
     margin = 0 if degradation is None else degradation.margin
     size = patch_size + 2 * margin

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_skd.data.images import image_size, load_image
+from keras_skd.errors import InputError, OutputError
 
 _RESERVE = 64 * 2**20  # bytes left free for checkpoints and logs
 _AT_ONCE = 8  # groups that are decoded ahead of the one that is written
@@ -44,7 +45,7 @@ class ImageStore:
         needed = sum(_decoded_bytes(image) for group in images for image in group)
         free = shutil.disk_usage(folder).free
         if free < needed + _RESERVE:
-            raise OSError(
+            raise OutputError(
                 f"{folder}: the decoded images need {needed / 2**20:.0f} MiB and {_RESERVE >> 20} "
                 f"MiB for checkpoints, but {free / 2**20:.0f} MiB are free; choose another disk."
             )
@@ -65,13 +66,13 @@ class ImageStore:
     def _check_group(group, arrays, minimum_size):
         height, width, _ = arrays[0].shape
         if min(height, width) < minimum_size:
-            raise ValueError(
+            raise InputError(
                 f"{_name(group[0])}: {width}x{height} pixels are smaller than the patch of "
                 f"{minimum_size}; remove the image or choose a smaller --patch-size."
             )
         for image, array in zip(group[1:], arrays[1:], strict=True):
             if array.shape != arrays[0].shape:
-                raise ValueError(
+                raise InputError(
                     f"{_name(image)} ({array.shape[1]}x{array.shape[0]}) and {_name(group[0])} "
                     f"({width}x{height}) are a pair but differ in size."
                 )

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_skd.distillation import losses, stages
 from keras_skd.distillation.methods import METHODS, SKDConfig, Step
+from keras_skd.errors import InputError
 
 
 @keras.saving.register_keras_serializable("keras_skd")
@@ -73,9 +74,9 @@ class Distiller(keras.Model):
         kwargs.setdefault("dtype", _policy(student))
         super().__init__(autocast=False, **kwargs)
         if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+            raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
         if method != "none" and teacher is None:
-            raise ValueError(f"method {method!r} needs a teacher; give one, or use method 'none'.")
+            raise InputError(f"method {method!r} needs a teacher; give one, or use method 'none'.")
         self.student = student
         self.method = method
         self.config = config or SKDConfig()
@@ -163,9 +164,9 @@ class Distiller(keras.Model):
             ValueError: A loss is given, or XLA is asked for across machines.
         """
         if kwargs.get("loss") is not None:
-            raise ValueError("a Distiller has its own losses; choose them with method=, not loss=.")
+            raise InputError("a Distiller has its own losses; choose them with method=, not loss=.")
         if kwargs.get("jit_compile") is True and self._across_workers():
-            raise ValueError(
+            raise InputError(
                 "jit_compile=True: XLA cannot compile a step that communicates between machines; "
                 "leave it out under MultiWorkerMirroredStrategy."
             )
@@ -250,7 +251,7 @@ class Distiller(keras.Model):
             self.check_image_size(*degraded.shape[1:3])
         if ours.is_compatible_with(theirs):
             return
-        raise ValueError(
+        raise InputError(
             f"the teacher's stage {stage.teacher_name!r} is {tuple(teacher.shape[1:3])} and the "
             f"student's {stage.student_name!r} {tuple(student.shape[1:3])}."
         )
@@ -363,5 +364,5 @@ def _as_list(outputs):
 def _pair(data):
     degraded, clean, weights = keras.utils.unpack_x_y_sample_weight(data)
     if clean is None or weights is not None:
-        raise ValueError("a Distiller trains on pairs (degraded, clean), without sample weights.")
+        raise InputError("a Distiller trains on pairs (degraded, clean), without sample weights.")
     return degraded, clean

@@ -11,6 +11,8 @@ from fractions import Fraction
 
 import keras
 
+from keras_skd.errors import InputError
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -48,7 +50,7 @@ class TappedModel:
     def __init__(self, model, side, taps=None):
         self.model, self.side = model, side
         if not hasattr(model, "inputs") or not model.inputs or len(model.inputs) != 1:
-            raise ValueError(
+            raise InputError(
                 f"the {side} {model.name} must be a functional Keras model of one input image; "
                 "rebuild it with keras.Input and keras.Model(image, restored)."
             )
@@ -63,7 +65,7 @@ class TappedModel:
             return tap
         names = [layer.name for layer in self.model.layers]
         if tap not in names:
-            raise ValueError(
+            raise InputError(
                 f"the {self.side} {self.model.name} has no layer {tap!r}; it has "
                 f"{', '.join(names)}."
             )
@@ -82,7 +84,7 @@ class TappedModel:
             ValueError: There is none of that name; the message lists those there are.
         """
         if name not in self.taps:
-            raise ValueError(
+            raise InputError(
                 f"the {self.side} {self.model.name} has no stage {name!r}; it has "
                 f"{', '.join(self.taps) or 'none'}."
             )
@@ -123,7 +125,7 @@ def default_stages(teacher, student):
     scales, available = teacher.scales(), set(student.scales().values())
     last = {scale: name for name, scale in scales.items() if scale in available}
     if not last:
-        raise ValueError(f"no stages of one resolution: {_listed(teacher)}; {_listed(student)}.")
+        raise InputError(f"no stages of one resolution: {_listed(teacher)}; {_listed(student)}.")
     below = {name for scale, name in last.items() if scale > 1}
     return tuple(name for name in scales if name in (below or set(last.values())))
 
@@ -140,7 +142,7 @@ def split_pixels(names):
     pixels = names[:1] == (PIXELS,)
     others = tuple(names[pixels:])
     if PIXELS in others:
-        raise ValueError(f"{PIXELS!r} must be the first of the contrastive stages; got {names}.")
+        raise InputError(f"{PIXELS!r} must be the first of the contrastive stages; got {names}.")
     return pixels, others
 
 
@@ -181,13 +183,13 @@ def match(stages, teacher, student):
         if ours is None:
             ours = _by_resolution(theirs, teacher_scales, student_scales)
         if ours is None:
-            raise ValueError(
+            raise InputError(
                 f"the teacher's stage {theirs!r} is at 1/{scale} of the resolution, and no stage "
                 f"of the student is: {_listed(student)}."
             )
         student_tap = student.tap(ours)
         if student_scales[ours] != scale:
-            raise ValueError(
+            raise InputError(
                 f"the teacher's stage {theirs!r} is at 1/{scale} of the resolution, the student's "
                 f"{ours!r} at 1/{student_scales[ours]}; {_listed(teacher)}; {_listed(student)}."
             )
@@ -218,7 +220,7 @@ def check_image_size(stages, teacher, student, height, width):
                 getattr(side.model, "size_multiple", getattr(side.model, "SIZE_MULTIPLE", 1))
                 for side in (teacher, student)
             ]
-            raise ValueError(
+            raise InputError(
                 f"images of {height}x{width} make the teacher's stage {stage.teacher_name!r} "
                 f"{theirs[0]}x{theirs[1]} and the student's {stage.student_name!r} "
                 f"{ours[0]}x{ours[1]}, because they pad to multiples of {multiples[0]} and "

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.errors import InputError
 from keras_skd.layers.export_form import (
     TEXTURE_SIZE,
     depthwise,
@@ -66,7 +67,7 @@ class TransposedAttention(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         if channels % self.num_heads:
-            raise ValueError(
+            raise InputError(
                 f"TransposedAttention: {channels} channels cannot be divided into "
                 f"num_heads={self.num_heads}; choose a divisor of {channels}."
             )

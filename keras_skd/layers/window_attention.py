@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.errors import InputError
 from keras_skd.layers.export_form import TEXTURE_SIZE, is_export_shape, split_channels
 
 # Official value of the mask. Its exponential is zero in float32 beside any real weight, and it
@@ -117,7 +118,7 @@ class WindowAttention(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         if channels % self.num_heads:
-            raise ValueError(
+            raise InputError(
                 f"WindowAttention: {channels} channels cannot be divided into "
                 f"num_heads={self.num_heads}; choose a divisor of {channels}."
             )

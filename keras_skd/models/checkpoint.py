@@ -13,6 +13,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from keras_skd.errors import InputError, MissingFileError
+
 _STORAGE_DTYPES = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
@@ -28,7 +30,7 @@ _STORAGE_DTYPES = {
 _WRAPPER_KEYS = ("params_ema", "params", "state_dict")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that cannot be read, is not trusted or does not fit the model."""
 
 
@@ -96,7 +98,7 @@ def read_pytorch_checkpoint(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint.")
+        raise MissingFileError(f"{path}: no such checkpoint.")
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]

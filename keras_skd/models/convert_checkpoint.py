@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from keras_skd.errors import InputError
+
 
 def convert_checkpoint(checkpoint, preset, output):
     """Writes an official PyTorch checkpoint as a ``.keras`` file, without PyTorch.
@@ -24,14 +26,14 @@ def convert_checkpoint(checkpoint, preset, output):
         FileNotFoundError: There is no such checkpoint.
         OSError: The output cannot be written.
     """
-    from keras_skd.command import output_folder, replaced
+    from keras_skd.files import output_folder, replaced
     from keras_skd.models import PRESETS, load_pytorch_checkpoint
 
     output = Path(output)
     if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
+        raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
     if output.suffix != ".keras":
-        raise ValueError(f"the output is a Keras file, such as teacher.keras; got {output}.")
+        raise InputError(f"the output is a Keras file, such as teacher.keras; got {output}.")
     model = PRESETS[preset].build(load_weights=False)
     load_pytorch_checkpoint(model, checkpoint)
     weights_bytes = 4 * model.count_params()
@@ -59,12 +61,12 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import input_errors
+    from keras_skd.command import reported_errors
     from keras_skd.quiet import import_tensorflow
 
     import_tensorflow()
     options = parser().parse_args(arguments)
-    with input_errors("keras_skd.models.convert_checkpoint"):
+    with reported_errors("keras_skd.models.convert_checkpoint"):
         model = convert_checkpoint(options.checkpoint, options.preset, options.output)
     print(f"{options.output}: {model.count_params():,} parameters")
     return 0

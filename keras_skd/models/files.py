@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from keras_skd.errors import InputError, MissingFileError
 from keras_skd.models.presets import PRESETS
 
 
@@ -26,22 +27,22 @@ def load_model(name_or_file):
         return PRESETS[str(name_or_file)].build()
     path = Path(name_or_file)
     if path.suffix != ".keras":
-        raise ValueError(
+        raise InputError(
             f"{str(name_or_file)!r} is neither a preset ({', '.join(PRESETS)}) nor a .keras file."
         )
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file.")
+        raise MissingFileError(f"{path}: no such model file.")
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
         unknown = re.search(r"Could not locate (?:class|function) '(\w+)'", str(error))
         if unknown:
-            raise ValueError(
+            raise InputError(
                 f"{path}: holds {unknown[1]}, which is not known here; decorate it with "
                 "@keras.saving.register_keras_serializable and import its module first."
             ) from error
         first_line = (str(error).strip().splitlines() or ["unreadable"])[0]
-        raise ValueError(f"{path}: not a Keras model file ({first_line[:200]}).") from error
+        raise InputError(f"{path}: not a Keras model file ({first_line[:200]}).") from error
 
 
 def with_image_size(model, image_size):
@@ -59,7 +60,7 @@ def with_image_size(model, image_size):
     """
     config = model.get_config()
     if "image_size" not in config:
-        raise ValueError(
+        raise InputError(
             f"{model.name} ({type(model).__name__}) has no image_size in its configuration; export "
             "needs a student of a keras_skd family, such as keras_skd.Restormer."
         )

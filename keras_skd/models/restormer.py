@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 
+from keras_skd.errors import InputError
 from keras_skd.layers import CropLike, Downsample, PadToMultiple, TransformerBlock, Upsample
 
 LAYER_NORM_TYPES = ("WithBias", "BiasFree")
@@ -65,15 +66,15 @@ class Restormer(keras.Model):
         num_blocks, heads = tuple(num_blocks), tuple(heads)
         for argument, value in (("num_blocks", num_blocks), ("heads", heads)):
             if len(value) != 4:
-                raise ValueError(f"{argument} needs four numbers, one a level; got {value}.")
+                raise InputError(f"{argument} needs four numbers, one a level; got {value}.")
         if dim % 2:
-            raise ValueError(f"dim must be even, because downsampling halves it; got {dim}.")
+            raise InputError(f"dim must be even, because downsampling halves it; got {dim}.")
         if LayerNorm_type not in LAYER_NORM_TYPES:
-            raise ValueError(
+            raise InputError(
                 f"LayerNorm_type must be one of {LAYER_NORM_TYPES}; got {LayerNorm_type!r}."
             )
         if not dual_pixel_task and inp_channels != out_channels:
-            raise ValueError(
+            raise InputError(
                 "The restored image is the input plus a residual, so inp_channels and "
                 f"out_channels must be equal; got {inp_channels} and {out_channels}."
             )

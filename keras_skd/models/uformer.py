@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 
+from keras_skd.errors import InputError
 from keras_skd.layers import CropLike, PadToMultiple, WindowTransformerBlock
 from keras_skd.layers.window_attention import relative_position_index
 
@@ -76,19 +77,19 @@ class Uformer(keras.Model):
         depths, num_heads = tuple(depths), tuple(num_heads)
         for argument, value in (("depths", depths), ("num_heads", num_heads)):
             if len(value) != 9:
-                raise ValueError(f"{argument} needs nine numbers, one a stage; got {value}.")
+                raise InputError(f"{argument} needs nine numbers, one a stage; got {value}.")
         for argument, value, known in (
             ("token_projection", token_projection, "linear"),
             ("token_mlp", token_mlp, "leff"),
         ):
             if value != known:
-                raise ValueError(
+                raise InputError(
                     f"{argument} must be {known!r}, which the published models use; got {value!r}."
                 )
         if img_size % 16 or img_size < 32:
-            raise ValueError(f"img_size must be a multiple of 16, at least 32; got {img_size}.")
+            raise InputError(f"img_size must be a multiple of 16, at least 32; got {img_size}.")
         if dd_in == 3 and in_chans != 3:
-            raise ValueError(
+            raise InputError(
                 "The restored image is the three-channel input plus a residual, so in_chans must "
                 f"be 3; got {in_chans}."
             )

@@ -276,7 +276,7 @@ def test_the_real_samples_are_recognised(shared_folder):
         ("test/rain100h", "Rain100H", "pairs", 30),
         ("test/reds_blur", "pairs", "pairs", 40),
         ("test/polyu_noise", "pairs", "pairs", None),
-        ("train/clean", "clean photographs", "clean", 372),
+        ("train/clean", "clean photographs", "clean", 892),
         ("train/nturain", "pairs", "pairs", 21),
     ):
         found = recognise(data / folder)

@@ -1,0 +1,114 @@
+"""Files that are complete or not there: written under a temporary name, then renamed."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from keras_skd.errors import OutputError
+
+# Failures of the disk or of its permissions, which the user can mend; others are faults.
+_OF_THE_DISK = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENAMETOOLONG", "EFBIG", "EIO")
+}
+
+
+@contextmanager
+def replaced(path):
+    """Gives a temporary path to write to and renames it to ``path`` once the block succeeds.
+
+    Args:
+        path: The file to write or to replace.
+
+    Yields:
+        A :class:`pathlib.Path` in the same folder.
+
+    Raises:
+        OutputError: The disk is full, the folder cannot be written, or the name is too long.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".part-{os.getpid()}-{path.name}"[-200:])
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Writes a text file; see :func:`replaced`."""
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    """Writes a value as indented JSON; see :func:`replaced`.
+
+    Raises:
+        ValueError: A number is infinite or not a number, which JSON cannot hold.
+    """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path, rows):
+    """Writes a list of dicts as CSV, with the columns of the last one; see :func:`replaced`."""
+    with replaced(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def output_folder(folder, needed_bytes=0):
+    """Makes a folder for results and proves that it can be written.
+
+    Where the block fails, the folders that were made for it are removed again, unless something
+    was written to them.
+
+    Args:
+        folder: The folder; its parents are made too.
+        needed_bytes: Space that must be free on its disk.
+
+    Yields:
+        The folder as a :class:`pathlib.Path`.
+
+    Raises:
+        OutputError: It cannot be made or written, or its disk is too full.
+    """
+    folder = Path(folder)
+    missing = [path for path in [folder, *folder.parents] if not path.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be written ({_reason(error)}); choose another."
+            ) from None
+        free = shutil.disk_usage(folder).free
+        if free < needed_bytes:
+            raise OutputError(
+                f"{folder}: {needed_bytes / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are "
+                "free; choose another disk."
+            )
+        yield folder
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _reason(error):
+    return (error.strerror or str(error)).lower()
