@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 .PHONY: demo test lint venv clean
 
 demo: venv
-	@$(BIN)/python -m exports.demo
+	@$(BIN)/python -m keras_skd.demo
 
 test: venv lint
 	$(BIN)/python -m pytest

@@ -21,7 +21,8 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 STUDENTS = ("restormer_small", "restormer_tiny")
-# What the sensitivity report of a trained tiny student keeps in float; see exports/sensitivity.py.
+# What the sensitivity report of a trained tiny student keeps in float; see
+# keras_skd/export/integer/sensitivity.py.
 FLOAT_LAYERS = ("patch_embed", "output")
 
 
@@ -50,8 +51,8 @@ def write_files(folder, size):
     """Converts every model; returns name to path."""
     import numpy as np
 
-    from exports.flatbuffer import compacted
-    from exports.schemes import Source, mixed_int8
+    from keras_skd.export.flatbuffer import compacted
+    from keras_skd.export.schemes import Source, mixed_int8
     from keras_skd.models import PRESETS
 
     tiles = np.random.default_rng(0).uniform(size=(2, size, size, 3)).astype("float32")

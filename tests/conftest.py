@@ -150,7 +150,7 @@ def official_tensors():
 @pytest.fixture(scope="session")
 def driver_named():
     """``driver_named(name)`` gives a Vulkan driver or skips; with ``REQUIRE_GPU`` set, fails."""
-    from exports.gpu_run import find_drivers
+    from keras_skd.export.gpu.run import find_drivers
 
     found = {driver.name: driver for driver in find_drivers()}
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from exports.gpu_run import verify_on_gpu
-from exports.schemes import float32
-from exports.verification import run_keras
+from keras_skd.export.gpu.run import verify_on_gpu
+from keras_skd.export.schemes import float32
+from keras_skd.export.verification import run_keras
 from keras_skd.models import PRESETS, with_image_size
 
 STUDENTS = [name for name in PRESETS if name.endswith(("_tiny", "_small", "_base"))]

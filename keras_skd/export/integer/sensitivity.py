@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exports.schemes import CONVOLUTIONS
+from keras_skd.export.schemes import CONVOLUTIONS
 
 # Kinds that are measured on top of the dense convolutions. LiteRT has them all in int8.
 CANDIDATES = (
@@ -69,7 +69,7 @@ class Sensitivity:
     tile: int
 
     def mix(self, source):
-        """The operations of a :class:`~exports.schemes.Source` that the mix quantises."""
+        """The operations of a :class:`~keras_skd.export.schemes.Source` that the mix quantises."""
         return [
             operation
             for operation in source.integer_operations()
@@ -90,7 +90,7 @@ def measure(source, degraded, clean, on_progress=None):
     share of the time is small, and between int8 convolutions they are islands either way.
 
     Args:
-        source: A :class:`~exports.schemes.Source`.
+        source: A :class:`~keras_skd.export.schemes.Source`.
         degraded: float32 ``(tiles, height, width, channels)``.
         clean: Their targets.
         on_progress: Called with a line of text.
@@ -98,7 +98,7 @@ def measure(source, degraded, clean, on_progress=None):
     Returns:
         A :class:`Sensitivity`.
     """
-    from exports.verification import residual_psnr, tile_psnrs
+    from keras_skd.export.verification import residual_psnr, tile_psnrs
     from keras_skd.tflite import TFLiteRunner
 
     def run(content):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from exports.gpu_run import Driver, find_drivers, verify_on_gpu
-from exports.schemes import Source
+from keras_skd.export.gpu.run import Driver, find_drivers, verify_on_gpu
+from keras_skd.export.schemes import Source
 from keras_skd.models import Restormer, with_image_size
 from keras_skd.tflite import TFLiteRunner
 

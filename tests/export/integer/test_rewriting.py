@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from exports.calibration import load_tiles
-from exports.flatbuffer import read_graph
-from exports.gpu_run import verify_on_gpu
-from exports.integers import with_distributed_output, without_islands
-from exports.schemes import Source, float32, static_int8
-from exports.verification import residual_psnr
+from keras_skd.export.calibration import load_tiles
+from keras_skd.export.flatbuffer import read_graph
+from keras_skd.export.gpu.run import verify_on_gpu
+from keras_skd.export.integer.rewriting import with_distributed_output, without_islands
+from keras_skd.export.schemes import Source, float32, static_int8
+from keras_skd.export.verification import residual_psnr
 from keras_skd.models import Restormer, Uformer, load_model, with_image_size
 from keras_skd.tflite import TFLiteRunner
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from exports.flatbuffer import compacted, layer_of, read_graph, with_metadata
-from exports.schemes import float32
+from keras_skd.export.flatbuffer import compacted, layer_of, read_graph, with_metadata
+from keras_skd.export.schemes import float32
 from keras_skd.models import Restormer, with_image_size
 from keras_skd.tflite import TFLiteRunner
 

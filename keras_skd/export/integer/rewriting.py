@@ -1,10 +1,10 @@
-"""Integer operations and images where AI Edge Quantizer leaves float ones."""
+"""Integer operations and images where LiteRT Quantizer leaves float ones."""
 
 import copy
 
 import numpy as np
 
-from exports.flatbuffer import packed
+from keras_skd.export.flatbuffer import packed
 
 # Results are values of the input, so they keep its scale.
 _MOVES = {"DEPTH_TO_SPACE", "REDUCE_MAX", "TILE"}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from exports.flatbuffer import read_graph
-from exports.gpu_rules import RULES, check_rules
-from exports.gpu_run import verify_on_gpu
+from keras_skd.export.flatbuffer import read_graph
+from keras_skd.export.gpu.rules import RULES, check_rules
+from keras_skd.export.gpu.run import verify_on_gpu
 from keras_skd.quiet import quiet
 
 SHAPE = (1, 16, 16, 8)
@@ -133,7 +133,7 @@ def test_a_large_texture_is_a_warning():
 
 def test_weights_that_are_dequantised_are_no_textures():
     """(256, 3, 3, 128) would be 24576 texels, but the accelerator packs weights in its own way."""
-    from exports.schemes import Source, float16
+    from keras_skd.export.schemes import Source, float16
 
     image = keras.Input(batch_shape=SHAPE, name="image")
     x = keras.layers.Conv2D(128, 1)(image)
@@ -144,7 +144,7 @@ def test_weights_that_are_dequantised_are_no_textures():
 
 
 def test_a_float_island_between_int8_operations_is_a_warning():
-    from exports.schemes import Source
+    from keras_skd.export.schemes import Source
 
     image = keras.Input(batch_shape=SHAPE, name="image")
     x = keras.layers.Conv2D(8, 1, name="before")(image)

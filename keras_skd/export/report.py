@@ -33,18 +33,18 @@ class SchemeResult:
     """One file and its measurements.
 
     Attributes:
-        scheme: Key of :data:`exports.schemes.SCHEMES`.
+        scheme: Key of :data:`keras_skd.export.schemes.SCHEMES`.
         file: Path of the ``.tflite`` file, or None where a check failed and it was not kept.
         bytes: Its size.
         sha256: Its digest.
-        residual_psnr: Against Keras in dB, see :func:`exports.verification.residual_psnr`.
+        residual_psnr: Against Keras in dB, see :func:`keras_skd.export.verification.residual_psnr`.
         image_psnr: The whole image against Keras in dB.
         task_psnr: Against the clean verification tiles, in dB.
         task_ssim: Against the same.
         task_psnr_change: ``task_psnr`` minus that of Keras, in dB.
         latencies: List of :class:`Latency`, with one thread and with all.
-        gpu: One dict a driver and precision, see :func:`exports.gpu_run.verify_on_gpu`; empty
-            where nothing was run.
+        gpu: One dict a driver and precision, see
+            :func:`keras_skd.export.gpu.run.verify_on_gpu`; empty where nothing was run.
         operations: Kind of operation to its count.
         warnings: GPU rules broken without harm to the numbers, one line each.
         failures: Checks that failed, one line each.
@@ -84,7 +84,8 @@ class ConversionReport:
         keras_task_psnr: PSNR of the Keras student to the clean verification tiles, in dB.
         keras_task_ssim: SSIM of the same.
         results: Scheme name to :class:`SchemeResult`.
-        sensitivity: :class:`exports.sensitivity.Sensitivity`, or None without ``int8``.
+        sensitivity: :class:`~keras_skd.export.integer.sensitivity.Sensitivity`, or None without
+            ``int8``.
         gpu: ``verified`` or what to install.
         machine: Processor, threads, Vulkan drivers.
         versions: Package to version.
@@ -330,7 +331,7 @@ def _processor():
 
 def versions():
     """Versions of what converts and runs a file."""
-    packages = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "numpy")
+    packages = ("tensorflow", "keras", "ai-edge-litert", "litert-quantizer", "numpy")
     return {
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},

@@ -8,11 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from exports.flatbuffer import compacted, read_graph
-from exports.gpu_run import LEAST_RESIDUAL_PSNR
-from exports.integers import with_byte_images, with_distributed_output, without_islands
-from exports.ranges import narrowed
 from keras_skd.errors import InputError
+from keras_skd.export.flatbuffer import compacted, read_graph
+from keras_skd.export.gpu.run import LEAST_RESIDUAL_PSNR
+from keras_skd.export.integer.ranges import narrowed
+from keras_skd.export.integer.rewriting import (
+    with_byte_images,
+    with_distributed_output,
+    without_islands,
+)
 from keras_skd.quiet import quiet
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
@@ -22,7 +26,7 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 LEAST_INTENSITY = 16
 # Copies of values, at the scale that they have.
 MOVES = ("RESHAPE", "TRANSPOSE", "STRIDED_SLICE")
-# Has int8 kernels in LiteRT, but no support by AI Edge Quantizer.
+# Has int8 kernels in LiteRT, but no support by LiteRT Quantizer.
 _WITHOUT_QUANTIZER = {"DEPTH_TO_SPACE", "EXP", "LEAKY_RELU", "REDUCE_MAX", "TILE"}
 # The quantizer's names, where they are not the file's.
 _QUANTIZER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
@@ -51,14 +55,14 @@ class Source:
 
     @cached_property
     def graph(self):
-        """The float file's :class:`~exports.flatbuffer.Graph`."""
+        """The float file's :class:`~keras_skd.export.flatbuffer.Graph`."""
         return read_graph(self.float32)
 
     @cached_property
     def ranges(self):
         """The range of every activation in int8, from the calibration tiles."""
         with quiet():
-            from ai_edge_quantizer import quantizer
+            from litert_quantizer import quantizer
 
             quantization = quantizer.Quantizer(self.float32)
             quantization.add_static_config(".*", "*", 8, 8)
@@ -97,7 +101,7 @@ class Source:
         range that they take on the calibration tiles.
 
         Args:
-            operations: List of :class:`~exports.flatbuffer.Operation` of :attr:`graph`.
+            operations: List of :class:`~keras_skd.export.flatbuffer.Operation` of :attr:`graph`.
             dynamic: Whether activations stay float and are quantised as they come.
             half: Convolutions that stay in float and whose weights are stored in float16.
             ranges: In place of :attr:`ranges`.
@@ -111,8 +115,8 @@ class Source:
                 name = self.graph.tensors[operation.outputs[0]].name
                 names[operation.kind, bits].append(name)
         with quiet():
-            from ai_edge_quantizer import quantizer
-            from ai_edge_quantizer.algorithm_manager import AlgorithmName
+            from litert_quantizer import quantizer
+            from litert_quantizer.algorithm_manager import AlgorithmName
 
             quantization = quantizer.Quantizer(self.float32)
             for (kind, bits), outputs in names.items():
@@ -189,7 +193,8 @@ def mixed_int8(source, mix):
 
     Args:
         source: A :class:`Source`.
-        mix: The operations in int8, as :meth:`exports.sensitivity.Sensitivity.mix` gives them.
+        mix: The operations in int8, as
+            :meth:`keras_skd.export.integer.sensitivity.Sensitivity.mix` gives them.
     """
     return compacted(
         source.quantized(

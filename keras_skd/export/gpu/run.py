@@ -4,8 +4,8 @@ The accelerator (ML Drift, that of the phones) speaks Vulkan, so it runs on a co
 GPU, or on a driver in software. Every run is a process of its own, because a driver may crash and
 does so beside TensorFlow.
 
-``python -m exports.gpu_run MODEL INPUT OUTPUT PRECISION DRIVER`` is that process: it maps images
-``(n, height, width, channels)`` of one ``.npy`` file to those of another.
+``python -m keras_skd.export.gpu.run MODEL INPUT OUTPUT PRECISION DRIVER`` is that process: it maps
+images ``(n, height, width, channels)`` of one ``.npy`` file to those of another.
 """
 
 import json
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exports.flatbuffer import read_graph
+from keras_skd.export.flatbuffer import read_graph
 
 # LiteRT's number for a tensor buffer in GPU memory. A model that fell back takes host memory (1).
 _GPU_BUFFER = 26
@@ -134,12 +134,12 @@ def verify_on_gpu(
 
 
 def _run(path, images, reference, driver, precision, timeout, least):
-    from exports.verification import residual_psnr
+    from keras_skd.export.verification import residual_psnr
 
     def failed(reason):
         return {"residual_psnr": None, "latency_ms": None, "failure": reason}
 
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[3]
     environment = {
         # The shaders of lavapipe take up to a minute to compile: keep them.
         "MESA_SHADER_CACHE_DIR": str(Path.home() / ".cache" / "mesa"),
@@ -153,7 +153,7 @@ def _run(path, images, reference, driver, precision, timeout, least):
         source, result = Path(folder) / "images.npy", Path(folder) / "restored.npy"
         np.save(source, np.asarray(images, np.float32))
         arguments = (path, source, result, precision, driver.name)
-        command = [sys.executable, "-m", "exports.gpu_run", *arguments]
+        command = [sys.executable, "-m", "keras_skd.export.gpu.run", *arguments]
         try:
             process = subprocess.run(
                 [str(part) for part in command],

@@ -110,7 +110,7 @@ def check_rules(graph):
     """Walks a graph.
 
     Args:
-        graph: A :class:`exports.flatbuffer.Graph`.
+        graph: A :class:`keras_skd.export.flatbuffer.Graph`.
 
     Returns:
         A list of :class:`Violation`, in order of execution, those of one operation together.

@@ -62,12 +62,12 @@ def verify_on_cpu(path, reference, tiles):
     Args:
         path: The file.
         reference: The Keras student's output for ``tiles.degraded``.
-        tiles: See :class:`exports.calibration.Tiles`.
+        tiles: See :class:`keras_skd.export.calibration.Tiles`.
 
     Returns:
         A dict of ``residual_psnr`` against Keras, ``image_psnr`` of the whole image against Keras,
         ``task_psnr`` and ``task_ssim`` to the clean tiles, ``task_psnr_change`` to that of Keras
-        (PSNR in dB), and ``latencies``, a list of :class:`exports.report.Latency`; and the
+        (PSNR in dB), and ``latencies``, a list of :class:`keras_skd.export.report.Latency`; and the
         restored tiles.
     """
     from keras_skd.tflite import TFLiteRunner
@@ -99,9 +99,9 @@ def measure_latency(path, image, threads, runs=7):
         runs: Calls to time, after one to warm up.
 
     Returns:
-        A :class:`exports.report.Latency`.
+        A :class:`keras_skd.export.report.Latency`.
     """
-    from exports.report import Latency
+    from keras_skd.export.report import Latency
     from keras_skd.tflite import TFLiteRunner
 
     times = TFLiteRunner(path, threads=threads).latencies_ms(image, runs)

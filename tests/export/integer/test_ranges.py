@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exports.ranges import BINS, FRACTIONS, _best_fraction
+from keras_skd.export.integer.ranges import BINS, FRACTIONS, _best_fraction
 
 LOW, HIGH = -1.0, 3.0
 

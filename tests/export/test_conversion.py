@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exports import convert as command
-from exports import gpu_run
-from exports import sensitivity as sensitivity_module
-from exports.calibration import CALIBRATION_TILES, load_tiles
-from exports.convert import convert, main
-from exports.schemes import Source
+from keras_skd.convert import main
+from keras_skd.export.calibration import CALIBRATION_TILES, load_tiles
+from keras_skd.export.conversion import convert
+from keras_skd.export.gpu import run as gpu_run
+from keras_skd.export.integer import sensitivity as sensitivity_module
+from keras_skd.export.schemes import SCHEMES as SCHEMES_BY_NAME
+from keras_skd.export.schemes import Source
 from keras_skd.models import Restormer, load_model, with_image_size
 from keras_skd.tflite import TFLiteRunner
 
@@ -124,8 +125,8 @@ def test_a_missing_driver_fails_only_where_it_is_required(student, tmp_path, no_
 def test_a_failed_check_leaves_no_file(student, tmp_path, no_gpu, monkeypatch):
     import dataclasses
 
-    impossible = dataclasses.replace(command.SCHEMES["fp32"], least_residual_psnr=1000.0)
-    monkeypatch.setitem(command.SCHEMES, "fp32", impossible)
+    impossible = dataclasses.replace(SCHEMES_BY_NAME["fp32"], least_residual_psnr=1000.0)
+    monkeypatch.setitem(SCHEMES_BY_NAME, "fp32", impossible)
     file = tmp_path / "student_fp32.tflite"
     file.write_text("of an earlier conversion")
     report = convert(student, output=tmp_path, schemes=["fp32"], tile=64)
@@ -205,7 +206,7 @@ def test_an_unknown_layer_says_what_to_do(tmp_path):
 
 def test_the_command_is_there_before_tensorflow():
     """So that --help and wrong flags answer at once, and TensorFlow's log lines are held back."""
-    code = "import exports.convert, sys; sys.exit('tensorflow' in sys.modules)"
+    code = "import keras_skd.convert, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -213,4 +214,6 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["missing.keras", "--output", str(tmp_path / "exported")])
     assert exit_.value.code == 2
-    assert capsys.readouterr().err == "convert: error: missing.keras: no such model file.\n"
+    assert (
+        capsys.readouterr().err == "keras_skd.convert: error: missing.keras: no such model file.\n"
+    )

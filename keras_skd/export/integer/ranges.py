@@ -24,7 +24,7 @@ def narrowed(content, graph, tiles, spans):
 
     Args:
         content: The float file, bytes.
-        graph: Its :class:`~exports.flatbuffer.Graph`.
+        graph: Its :class:`~keras_skd.export.flatbuffer.Graph`.
         tiles: float32 ``(tiles, height, width, channels)``.
         spans: What every activation spans on the tiles: a dict, name of the tensor to
             ``{"min": array, "max": array}`` of one element.

@@ -67,7 +67,7 @@ def measure(tiles, student_file, teacher, conversion):
         tiles: See :func:`validation_tiles`.
         student_file: The trained student.
         teacher: Preset name or file of the teacher.
-        conversion: The :class:`exports.report.ConversionReport` of the student.
+        conversion: The :class:`keras_skd.export.report.ConversionReport` of the student.
 
     Returns:
         The rows of the report, dicts of ``name``, ``psnr`` (dB), ``ssim``, ``parameters``,
@@ -234,8 +234,8 @@ def run_demo(run, steps):
     Returns:
         The exit code.
     """
-    from exports.convert import convert
     from keras_skd.command import FAILED_CHECK, reported_errors
+    from keras_skd.export.conversion import convert
     from keras_skd.files import replaced
     from keras_skd.train import Training, TrainingConfig, TrainingDivergedError
 

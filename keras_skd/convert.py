@@ -1,0 +1,81 @@
+"""``python -m keras_skd.convert``: a Keras student to verified ``.tflite`` files."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from keras_skd.export.conversion import IMAGE_TYPES, TASKS, convert
+from keras_skd.export.schemes import SCHEMES
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults, and the list of schemes as it stands."""
+
+
+def parser():
+    """The command's arguments."""
+    result = argparse.ArgumentParser(
+        prog="python exports/convert.py",
+        description="Converts a student to .tflite files and verifies each.\n\nschemes:\n"
+        + "\n".join(f"  {name:19}{scheme.description}" for name, scheme in SCHEMES.items()),
+        formatter_class=_HelpFormatter,
+    )
+    result.add_argument("student", metavar="STUDENT", help=".keras file or preset")
+    result.add_argument("--schemes", default="fp16,int8", help="comma-separated")
+    result.add_argument(
+        "--tile", type=int, default=256, help="height and width, pixels; multiple of 8, 64..512"
+    )
+    result.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help="photos, or input/ and target/; without it the embedded photos",
+    )
+    result.add_argument("--task", choices=TASKS, default="denoise", help="how tiles are degraded")
+    result.add_argument(
+        "--sigma", default="25", help="denoise: noise in 8-bit units, a level or a range 0-50"
+    )
+    result.add_argument(
+        "--image-type",
+        choices=IMAGE_TYPES,
+        default="float32",
+        help="of input and output of static_wi8_ai8",
+    )
+    result.add_argument("--output", metavar="DIR", required=True, help="folder of the results")
+    result.add_argument("--keep-failed", action="store_true", help="keep files whose checks failed")
+    result.add_argument(
+        "--require-gpu", action="store_true", help="fail where there is no Vulkan driver"
+    )
+    return result
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit code."""
+    from keras_skd.command import FAILED_CHECK, reported_errors
+
+    options = parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with reported_errors("keras_skd.convert"):
+        report = convert(
+            options.student,
+            output=options.output,
+            schemes=[name.strip() for name in options.schemes.split(",") if name.strip()],
+            tile=options.tile,
+            calibration=options.calibration,
+            task=options.task,
+            sigma=options.sigma,
+            image_type=options.image_type,
+            keep_failed=options.keep_failed,
+            require_gpu=options.require_gpu,
+            on_progress=lambda line: print(line, flush=True),
+        )
+    print(report.table())
+    for name in ("report.json", "report.md", "report.png"):
+        print(Path(options.output) / name)
+    for failure in report.failures:
+        print(f"keras_skd.convert: failed check: {failure}", file=sys.stderr)
+    return FAILED_CHECK if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

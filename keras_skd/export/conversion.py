@@ -1,0 +1,263 @@
+"""A Keras student to verified ``.tflite`` files, with a report."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from keras_skd.errors import InputError
+from keras_skd.export.flatbuffer import read_graph, with_metadata
+from keras_skd.export.schemes import SCHEMES
+
+TILE_SIZES = range(64, 513, 8)  # pixels
+TASKS = ("denoise", "derain", "deblur")
+IMAGE_TYPES = ("float32", "uint8")
+
+
+def convert(
+    student,
+    *,
+    output,
+    schemes=("fp16", "int8"),
+    tile=256,
+    calibration=None,
+    task="denoise",
+    sigma=25.0,
+    image_type="float32",
+    keep_failed=False,
+    require_gpu=False,
+    on_progress=None,
+):
+    """Converts a student to ``.tflite`` files, verifies each and writes a report.
+
+    A file gets its final name ``STUDENT_SCHEME.tflite`` only once all its checks have passed; one
+    of an earlier conversion is removed where they fail. Beside the files are ``report.json``,
+    ``report.md`` and ``report.png``.
+
+    Args:
+        student: A ``.keras`` file or a preset's name.
+        output: Folder of the results; made if missing.
+        schemes: Keys of :data:`keras_skd.export.schemes.SCHEMES`.
+        tile: Height and width of the image that the files take, in pixels; a multiple of 8 from
+            64 to 512.
+        calibration: Folder of at least 32 tiles' worth of images; None for embedded photographs.
+        task: ``denoise``, ``derain`` or ``deblur``.
+        sigma: Noise of ``denoise`` in 8-bit units: ``25`` or ``"0-50"``.
+        image_type: ``float32`` or ``uint8``: of the images of ``static_wi8_ai8``; the other schemes
+            take and give float32.
+        keep_failed: Whether a file whose checks failed is kept under its final name.
+        require_gpu: Whether it is a failure that there is no Vulkan driver to verify on.
+        on_progress: Called with a line of text as each step starts.
+
+    Returns:
+        A :class:`~keras_skd.export.report.ConversionReport`; ``failures`` is empty if every check
+        passed.
+
+    Raises:
+        ValueError: An option is out of its range, the student is none, or the calibration images
+            do not serve.
+        FileNotFoundError: There is no such student or folder.
+        OSError: The output cannot be written.
+    """
+    schemes = tuple(dict.fromkeys(schemes))
+    unknown = [scheme for scheme in schemes if scheme not in SCHEMES]
+    if unknown or not schemes:
+        raise InputError(
+            f"schemes must be among {', '.join(SCHEMES)}; got {', '.join(unknown) or 'none'}."
+        )
+    if tile not in TILE_SIZES:
+        raise InputError(f"tile must be a multiple of 8 from 64 to 512 pixels; got {tile}.")
+    if task not in TASKS:
+        raise InputError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
+    if image_type not in IMAGE_TYPES:
+        raise InputError(f"image_type must be float32 or uint8; got {image_type!r}.")
+
+    from keras_skd.quiet import quiet
+
+    progress = on_progress or (lambda line: None)
+    with quiet():
+        from keras_skd.export import report as reports
+        from keras_skd.export.calibration import load_tiles
+        from keras_skd.export.gpu.run import HOW_TO_INSTALL, find_drivers
+        from keras_skd.export.schemes import Source
+        from keras_skd.export.verification import run_keras, task_psnr, task_ssim
+        from keras_skd.files import output_folder, replaced
+        from keras_skd.models import load_model, with_image_size
+
+        model = load_model(student)
+        _check_student(model, student)
+        model = with_image_size(model, (tile, tile))
+        tiles = load_tiles(tile, calibration, task, sigma)
+    drivers = find_drivers()
+    with output_folder(output, needed_bytes=4 * 4 * model.count_params()) as folder:
+        progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
+        with quiet():
+            reference = run_keras(model, tiles.degraded)
+        source = Source(model, tiles.calibration)
+        sensitivity = _sensitivity(source, tiles, progress) if "int8" in schemes else None
+        metadata = {
+            "name": Path(student).stem,
+            "task": task,
+            "tile": tile,
+            "value_range": [0.0, 1.0],
+            "student_sha256": _digest(student, model),
+        }
+        results, images = {}, {"input": tiles.degraded[0], "keras": reference[0]}
+        made_from = dict.fromkeys(schemes, (source, tiles, reference))
+        if "static_wi8_ai8" in schemes:
+            own, given, expected = made_from["static_wi8_ai8"]
+            if image_type == "uint8":
+                with quiet():
+                    given = tiles.as_bytes()
+                    own = Source(model, given.calibration)
+                    expected = run_keras(model, given.degraded)
+            # Its output holds 0..1 and no more.
+            made_from["static_wi8_ai8"] = own, given, expected.clip(0, 1)
+        mix = sensitivity and sensitivity.mix(source)
+        for name, (own, given, expected) in made_from.items():
+            progress(f"{name}: {SCHEMES[name].description}")
+            content = SCHEMES[name].build(own, mix, image_type)
+            results[name], images[name] = _write_verified(
+                folder / f"{Path(student).stem}_{name}.tflite",
+                name,
+                with_metadata(content, {**metadata, "scheme": name}),
+                given,
+                expected,
+                drivers,
+                keep_failed,
+                progress,
+            )
+        missing = f"not verified: no Vulkan driver; {HOW_TO_INSTALL}"
+        report = reports.ConversionReport(
+            student=str(student),
+            student_sha256=metadata["student_sha256"],
+            task=task,
+            tile=tile,
+            tiles=tiles.source,
+            keras_task_psnr=task_psnr(reference, tiles.clean),
+            keras_task_ssim=task_ssim(reference, tiles.clean),
+            results=results,
+            sensitivity=sensitivity,
+            gpu="verified" if drivers else missing,
+            machine=reports.machine(drivers),
+            versions=reports.versions(),
+            general_failures=[f"GPU {missing}."] if require_gpu and not drivers else [],
+        )
+        with replaced(folder / "report.png") as path:
+            reports.draw(path, report, {**images, "clean": tiles.clean[0]}, tile)
+        with replaced(folder / "report.md") as path:
+            path.write_text(report.as_markdown())
+        with replaced(folder / "report.json") as path:
+            path.write_text(report.as_json())
+    return report
+
+
+def _check_student(model, name):
+    """Refuses what is no restorer of RGB images, and says why."""
+    inputs, outputs = model.inputs or (), model.outputs or ()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(
+            f"{name}: a student maps one image to one; this model has {len(inputs)} inputs and "
+            f"{len(outputs)} outputs. Save the restoring part alone."
+        )
+    shapes = tuple(inputs[0].shape), tuple(outputs[0].shape)
+    if len(shapes[0]) != 4 or shapes[0] != shapes[1]:
+        raise InputError(
+            f"{name}: a student maps images (batch, height, width, channels) to images of the same "
+            f"size; this model maps {shapes[0]} to {shapes[1]}."
+        )
+    if shapes[0][-1] != 3:
+        raise InputError(
+            f"{name}: takes images of {shapes[0][-1]} channels; export and its calibration are for "
+            "RGB students."
+        )
+
+
+def _sensitivity(source, tiles, progress):
+    """Measures on small tiles: the cost in dB does not depend on their size, the time does."""
+    from keras_skd.export.integer.sensitivity import TILE, TILES, measure
+    from keras_skd.export.schemes import Source
+    from keras_skd.models import with_image_size
+    from keras_skd.quiet import quiet
+
+    progress("int8: sensitivity of each layer and operation")
+    size = min(TILE, tiles.calibration.shape[1])
+    crop = (slice(None), slice(size), slice(size))
+    if size < tiles.calibration.shape[1]:
+        with quiet():
+            model = with_image_size(source.model, (size, size))
+        source = Source(model, tiles.calibration[crop])
+    count = TILES * TILE**2 // size**2
+    degraded, clean = tiles.calibration[crop][:count], tiles.calibration_clean[crop][:count]
+    return measure(source, degraded, clean, progress)
+
+
+def _write_verified(file, name, content, tiles, reference, drivers, keep_failed, progress):
+    """Writes a scheme's bytes and measures them; ``file`` exists only if they pass.
+
+    Returns:
+        The :class:`~keras_skd.export.report.SchemeResult` and the first tile restored.
+    """
+    from keras_skd.export.gpu.rules import check_rules
+    from keras_skd.export.gpu.run import verify_on_gpu
+    from keras_skd.export.report import SchemeResult
+    from keras_skd.export.verification import verify_on_cpu
+
+    scheme = SCHEMES[name]
+    graph = read_graph(content)
+    violations = check_rules(graph)
+    failures = [f"{name}: {violation}" for violation in violations if violation.fatal]
+    file.unlink(missing_ok=True)
+    part = file.with_name(f".part-{os.getpid()}-{file.name}")
+    try:
+        part.write_bytes(content)
+        cpu, restored = verify_on_cpu(part, reference, tiles)
+        if not cpu["residual_psnr"] >= scheme.least_residual_psnr:
+            failures.append(
+                f"{name}: the residual is {cpu['residual_psnr']:.1f} dB from Keras; at least "
+                f"{scheme.least_residual_psnr:g} dB are needed."
+            )
+        if not abs(cpu["task_psnr_change"]) <= scheme.greatest_task_change:
+            failures.append(
+                f"{name}: PSNR to the clean tiles changes by {cpu['task_psnr_change']:+.3f} dB; at "
+                f"most {scheme.greatest_task_change:g} dB are allowed."
+            )
+        if drivers:
+            progress(f"{name}: GPU, {', '.join(driver.name for driver in drivers)}")
+        gpu = verify_on_gpu(
+            part,
+            tiles.degraded[:1],
+            drivers,
+            reference=restored[:1],
+            least_residual_psnr=scheme.least_gpu_psnr,
+        )
+        failures += [
+            f"{name}: on {run['driver']} in {run['precision']} it {run['failure']}."
+            for run in gpu
+            if run["failure"]
+        ]
+        kept = keep_failed or not failures
+        if kept:
+            part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return SchemeResult(
+        scheme=name,
+        file=str(file) if kept else None,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        **cpu,
+        gpu=gpu,
+        operations=graph.histogram(),
+        warnings=[str(violation) for violation in violations if not violation.fatal],
+        failures=failures,
+    ), restored[0]
+
+
+def _digest(student, model):
+    path = Path(student)
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
