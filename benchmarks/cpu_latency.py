@@ -78,14 +78,14 @@ def measure(files, size, threads, rounds):
     """Times every file once a round; returns name to a list of milliseconds."""
     import numpy as np
 
-    from keras_skd.tflite import TFLiteRunner
+    from keras_skd.runners import TFLiteRunner, latencies_ms
 
     image = np.random.default_rng(1).uniform(size=(size, size, 3)).astype("float32")
     runners = {name: TFLiteRunner(path, threads=threads) for name, path in files.items()}
     times = {name: [] for name in files}
     for _ in range(rounds):
         for name, runner in runners.items():
-            times[name] += runner.latencies_ms(image, 1)
+            times[name] += latencies_ms(lambda runner=runner: runner(image), 1)
     return times
 
 

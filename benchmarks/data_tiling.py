@@ -46,7 +46,8 @@ class Timed:
     """The model, the processor time spent in it, and what it returned."""
 
     def __init__(self, run):
-        self.run, self.size, self.seconds, self.outputs = run, run.size, 0.0, []
+        self.run, self.seconds, self.outputs = run, 0.0, []
+        self.size, self.channels, self.metadata = run.size, run.channels, run.metadata
 
     def __call__(self, patch):
         start = time.process_time()
@@ -92,12 +93,12 @@ def measure(model, clean, sigma, seed):
 
     from keras_skd.data import GaussianNoise
     from keras_skd.metrics import psnr
-    from keras_skd.tiling import restore_tiled, spans, tile_function
+    from keras_skd.tiling import restore_tiled, spans, tile_runner
 
     target = clean / np.float32(255)
     noisy = GaussianNoise(sigma, sigma)(target[None], tf.constant([seed, 0])).numpy()[0]
     whole = model(noisy[None], training=False).numpy()[0]
-    timed = Timed(tile_function(model, TILE))
+    timed = Timed(tile_runner(model, TILE))
     timed(noisy[:TILE, :TILE])  # compiled before it is timed
     timed.seconds, timed.outputs = 0.0, []
     start = time.process_time()

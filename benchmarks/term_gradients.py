@@ -75,6 +75,7 @@ def main(arguments=None):
     from keras_skd.data import GaussianNoise, ImageStore, find_groups, training_batches
     from keras_skd.distillation import Distiller, SKDConfig
     from keras_skd.models import load_model
+    from keras_skd.tasks import sigma_range
 
     keras.utils.set_random_seed(0)
     store = ImageStore(find_groups(options.data, "denoise")[: options.images], options.patch)
@@ -83,7 +84,7 @@ def main(arguments=None):
         patch_size=options.patch,
         batch_size=options.batch,
         steps=options.steps + 1,
-        degradation=GaussianNoise.parse(options.sigma),
+        degradation=GaussianNoise(*sigma_range(options.sigma)),
     )
     student, teacher = load_model(options.student), load_model(options.teacher)
     iterator = iter(batches)

@@ -166,12 +166,10 @@ def _trained_and_measured(config, groups):
 
 
 def _measured(model, groups, config):
-    from keras_skd.data import GaussianNoise
     from keras_skd.evaluate import evaluate
     from keras_skd.profile import profile
 
-    level = GaussianNoise.parse(config.sigma).middle  # of a blind range, as in validation
-    images = evaluate(model, groups, config.task, sigma=level, noise=config.noise)
+    images = evaluate(model, test_pairs(config, groups), config.goal.channel)
     try:
         macs = profile(model, (_MACS_SIZE, _MACS_SIZE)).total_macs
     except InputError:  # a teacher of other layers than ours
@@ -182,6 +180,14 @@ def _measured(model, groups, config):
         "parameters": model.count_params(),
         "macs": macs,
     }
+
+
+def test_pairs(config, groups):
+    """The test images as :class:`~keras_skd.data.ImagePairs`, degraded as in validation."""
+    from keras_skd.data import ImagePairs
+
+    _, degradation = config.goal.for_groups(groups)
+    return ImagePairs(groups, degradation and degradation.fixed())
 
 
 def _teacher(comparison, groups):
@@ -344,9 +350,7 @@ def plot_macs(path, rows, teacher=None):
 def _plot_crops(comparison, groups, with_teacher):
     """Central crops of the first test images: input, every method's first seed, teacher, target."""
     import numpy as np
-    import tensorflow as tf
 
-    from keras_skd.data import degradation_for, load_image
     from keras_skd.metrics import psnr
     from keras_skd.models import load_model
 
@@ -360,14 +364,9 @@ def _plot_crops(comparison, groups, with_teacher):
     models = {name: load_model(file) for name, file in models.items()}
     if with_teacher:
         models["teacher"] = load_model(config.teacher)
-    degradation = degradation_for(config.task, groups, config.sigma, config.noise)
     rows = []
-    for index, group in enumerate(groups[:3]):
-        images = [load_image(source) / np.float32(255) for source in group]
-        degraded, target = images[0], images[-1]
-        if degradation is not None:
-            seed = tf.constant([0, index])  # as evaluate's
-            degraded = degradation.fixed()(target[None], seed)[0].numpy()
+    for pair in test_pairs(config, groups[:3]):
+        degraded, target = pair.degraded, pair.clean
         side = min(_CROP, *(length // 8 * 8 for length in target.shape[:2]))
         top, left = ((length - side) // 2 for length in target.shape[:2])
         degraded, target = (x[top : top + side, left : left + side] for x in (degraded, target))
@@ -381,8 +380,9 @@ def _plot_crops(comparison, groups, with_teacher):
     grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     for line, row in zip(grid, rows, strict=True):
         for axis, (name, image) in zip(line, row.items(), strict=True):
-            axis.imshow(np.clip(image, 0, 1), interpolation="none")
+            image = np.clip(image, 0, 1)
             score = "" if name == "ground truth" else f"\n{psnr(image, row['ground truth']):.2f} dB"
+            axis.imshow(image, interpolation="none")
             axis.set_title(name.replace("skd_without_", "without ") + score, size=8)
             axis.axis("off")
     _save(figure, comparison.folder / "crops.png")

@@ -5,8 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from keras_skd.export.conversion import IMAGE_TYPES, TASKS, convert
+from keras_skd.export.conversion import IMAGE_TYPES, convert
 from keras_skd.export.schemes import SCHEMES
+from keras_skd.tasks import NOISES, TASK_NAMES
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -31,9 +32,16 @@ def parser():
         metavar="DIR",
         help="photos, or input/ and target/; without it the embedded photos",
     )
-    result.add_argument("--task", choices=TASKS, default="denoise", help="how tiles are degraded")
     result.add_argument(
-        "--sigma", default="25", help="denoise: noise in 8-bit units, a level or a range 0-50"
+        "--task",
+        choices=TASK_NAMES,
+        help="how tiles are degraded; needed where the student's file does not say it",
+    )
+    result.add_argument("--noise", choices=NOISES, help="denoise: its kind; else the student's")
+    result.add_argument(
+        "--sigma",
+        metavar="LEVEL",
+        help="denoise: Gaussian noise in 8-bit units, a level or a range 0-50; else the student's",
     )
     result.add_argument(
         "--image-type",
@@ -45,6 +53,9 @@ def parser():
     result.add_argument("--keep-failed", action="store_true", help="keep files whose checks failed")
     result.add_argument(
         "--require-gpu", action="store_true", help="fail where there is no Vulkan driver"
+    )
+    result.add_argument(
+        "--untrained", action="store_true", help="take a preset without weights, with random ones"
     )
     return result
 
@@ -63,7 +74,9 @@ def main(arguments=None):
             tile=options.tile,
             calibration=options.calibration,
             task=options.task,
+            noise=options.noise,
             sigma=options.sigma,
+            untrained=options.untrained,
             image_type=options.image_type,
             keep_failed=options.keep_failed,
             require_gpu=options.require_gpu,

@@ -5,7 +5,7 @@ as float16 and int8, runs every model on the validation photographs, and reports
 """
 
 import argparse
-import json
+import dataclasses
 import os
 import platform
 import statistics
@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_skd.tasks import Task
+
 STUDENT, TEACHER = "restormer_tiny", "restormer_denoise"
 SCHEMES = ("fp16", "int8")
-SIGMA = 25.0  # noise level in 8-bit units
+TASK = Task("denoise", "gaussian", "25")
 TILE = 256  # pixels
 
 # What the demo promises, in dB of PSNR.
@@ -31,14 +33,11 @@ def validation_tiles():
     Every photograph gives as many ``TILE x TILE`` tiles as fit without overlap, about its centre.
 
     Returns:
-        A list of ``(name, noisy, clean)``, float32 ``(TILE, TILE, 3)``; clean is in 0..1.
+        A list of :class:`~keras_skd.data.Pair`.
     """
-    import tensorflow as tf
+    from keras_skd.data import ImagePairs, validation_photos
 
-    from keras_skd.data import GaussianNoise, validation_photos
-
-    noise = GaussianNoise(SIGMA, SIGMA)
-    tiles = []
+    names, tiles = [], []
     for name, photo in validation_photos().items():
         rows, columns = photo.shape[0] // TILE, photo.shape[1] // TILE
         top = (photo.shape[0] - rows * TILE) // 2
@@ -46,18 +45,10 @@ def validation_tiles():
         for place in range(rows * columns):
             y = top + place // columns * TILE
             x = left + place % columns * TILE
-            clean = photo[y : y + TILE, x : x + TILE] / np.float32(255)
-            noisy = noise(clean[None], tf.constant([2024, len(tiles)]))[0].numpy()
-            tiles.append((name if rows * columns == 1 else f"{name} {place + 1}", noisy, clean))
-    return tiles
-
-
-def keras_restorer(model):
-    """A Keras model as a function of one ``(TILE, TILE, 3)`` image."""
-    import tensorflow as tf
-
-    run = tf.function(lambda image: model(image, training=False))
-    return lambda image: run(image[None])[0].numpy()
+            tiles.append((photo[y : y + TILE, x : x + TILE],))
+            names.append(name if rows * columns == 1 else f"{name} {place + 1}")
+    pairs = ImagePairs(tiles, TASK.degradation(), seed=2024)
+    return [dataclasses.replace(pair, name=name) for name, pair in zip(names, pairs, strict=True)]
 
 
 def measure(tiles, student_file, teacher, conversion):
@@ -76,26 +67,26 @@ def measure(tiles, student_file, teacher, conversion):
     from keras_skd.models import PRESETS, load_model
     from keras_skd.models.presets import WEIGHTS_FOLDER
     from keras_skd.profile import profile
-    from keras_skd.tflite import TFLiteRunner
+    from keras_skd.runners import KerasRunner, TFLiteRunner, median_ms
 
     size = (TILE, TILE)
     keras_models = {"student": load_model(student_file), "teacher": load_model(teacher)}
     files = {"student": Path(student_file), "teacher": WEIGHTS_FOLDER / PRESETS[teacher].weights}
-    rows = [_row("noisy input", tiles, [noisy for _, noisy, _ in tiles])]
+    rows = [_row("noisy input", tiles, [tile.degraded for tile in tiles])]
     images = {}
     for name, model in keras_models.items():
         costs = profile(model, size)
         counts = {"parameters": costs.parameters, "macs": costs.total_macs}
-        restore = keras_restorer(model)
-        images[name] = [restore(noisy) for _, noisy, _ in tiles]
-        latency = _median_ms(lambda restore=restore: restore(tiles[0][1]))
+        runner = KerasRunner(model, size)
+        images[name] = [runner(tile.degraded) for tile in tiles]
+        latency = median_ms(lambda runner=runner: runner(tiles[0].degraded), runs=5)
         row = _row(name, tiles, images[name], bytes=files[name].stat().st_size, latency_ms=latency)
         rows.append({**row, **counts})
     student_counts = {name: rows[1][name] for name in ("parameters", "macs")}
     for scheme, result in conversion.results.items():
         runner = TFLiteRunner(result.file)
-        images[scheme] = [runner(noisy) for _, noisy, _ in tiles]
-        latency = runner.latency_ms(tiles[0][1])
+        images[scheme] = [runner(tile.degraded) for tile in tiles]
+        latency = median_ms(lambda runner=runner: runner(tiles[0].degraded))
         row = _row(scheme, tiles, images[scheme], bytes=result.bytes, latency_ms=latency)
         rows.append({**row, **student_counts})
     return rows, images
@@ -104,22 +95,13 @@ def measure(tiles, student_file, teacher, conversion):
 def _row(name, tiles, images, **more):
     from keras_skd.metrics import psnr, ssim
 
-    pairs = [(image, clean) for image, (_, _, clean) in zip(images, tiles, strict=True)]
+    pairs = [(image.clip(0, 1), tile.clean) for image, tile in zip(images, tiles, strict=True)]
     scores = {
         "psnr": statistics.mean(psnr(*pair) for pair in pairs),
         "ssim": statistics.mean(ssim(*pair) for pair in pairs),
     }
     costs = dict.fromkeys(("parameters", "macs", "bytes", "latency_ms"))
     return {"name": name, **scores, **costs, **more}
-
-
-def _median_ms(call, runs=5):
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
 
 
 def before_after(path, tiles, columns):
@@ -145,13 +127,14 @@ def before_after(path, tiles, columns):
         squeeze=False,
         layout="constrained",
     )
-    for row, (name, _, clean) in enumerate(tiles):
+    for row, tile in enumerate(tiles):
         for column, (title, images) in enumerate(columns.items()):
             axis = axes[row, column]
-            axis.imshow(np.clip(images[row], 0, 1), interpolation="none")
-            score = psnr(images[row], clean)
+            shown = np.clip(images[row], 0, 1)
+            axis.imshow(shown, interpolation="none")
+            score = psnr(shown, tile.clean)
             axis.set_title(
-                f"{title}\n{score:.2f} dB" if np.isfinite(score) else f"{title}\n{name}",
+                f"{title}\n{score:.2f} dB" if np.isfinite(score) else f"{title}\n{tile.name}",
                 fontsize=11,
             )
             axis.axis("off")
@@ -236,7 +219,7 @@ def run_demo(run, steps):
     """
     from keras_skd.command import FAILED_CHECK, reported_errors
     from keras_skd.export.conversion import convert
-    from keras_skd.files import replaced
+    from keras_skd.files import write_json
     from keras_skd.train import Training, TrainingConfig, TrainingDivergedError
 
     started = time.monotonic()
@@ -248,7 +231,7 @@ def run_demo(run, steps):
                 run=run,
                 student=STUDENT,
                 teacher=TEACHER,
-                sigma=f"{SIGMA:g}",
+                sigma=TASK.sigma,
                 steps=steps,
                 steps_per_epoch=100,
                 learning_rate=2e-3,
@@ -268,7 +251,6 @@ def run_demo(run, steps):
         output=folder,
         schemes=SCHEMES,
         tile=TILE,
-        sigma=f"{SIGMA:g}",
         on_progress=lambda line: print(f"     {line}", flush=True),
     )
     if conversion.failures:
@@ -283,17 +265,16 @@ def run_demo(run, steps):
         folder / "before_after.png",
         tiles,
         {
-            "input": [noisy for _, noisy, _ in tiles],
+            "input": [tile.degraded for tile in tiles],
             "student": images["student"],
             "teacher": images["teacher"],
-            "ground truth": [clean for _, _, clean in tiles],
+            "ground truth": [tile.clean for tile in tiles],
         },
     )
     failures = failed_checks(rows)
     report = {
-        "task": "denoise",
-        "sigma": SIGMA,
-        "tiles": [name for name, _, _ in tiles],
+        **TASK.as_dict(),
+        "tiles": [tile.name for tile in tiles],
         "tile": TILE,
         "convention": "RGB, 8 bits",
         "machine": {"architecture": platform.machine(), "cpus": os.cpu_count()},
@@ -301,12 +282,11 @@ def run_demo(run, steps):
         "failed_checks": failures,
         "conversion": conversion.as_dict(),
     }
-    with replaced(folder / "report.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(folder / "report.json", report)
     print(table(rows))
     print(
-        f"\n{len(tiles)} tiles of {TILE}x{TILE} of the validation photos, noise sigma {SIGMA:g}; "
-        f"CPU: one tile, {os.cpu_count()} threads\n"
+        f"\n{len(tiles)} tiles of {TILE}x{TILE} of the validation photos, noise sigma {TASK.sigma}"
+        f"; CPU: one tile, {os.cpu_count()} threads\n"
     )
     for name in ("before_after.png", "student.keras", *(f"student_{s}.tflite" for s in SCHEMES)):
         print(f"  {folder / name}")

@@ -1,129 +1,112 @@
 """``python -m keras_skd.evaluate``: PSNR and SSIM of a model on a data set."""
 
 import argparse
-import csv
-import json
 import math
 import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from keras_skd.errors import InputError
-from keras_skd.train import TASKS
+from keras_skd.errors import FailedCheckError, InputError
+from keras_skd.files import replaced, write_csv, write_json
+from keras_skd.tasks import NOISES, TASK_NAMES, Task, resolved
 
 _SHEET = 4  # images at each end of the contact sheet
 _CROP = 192  # pixels of each picture on it
+_SMALLEST = 11  # pixels of a side: the window of SSIM
 
 
-def evaluate(
-    model,
-    groups,
-    task,
-    sigma=25.0,
-    seed=0,
-    on_image=None,
-    *,
-    noise="gaussian",
-    tile=None,
-    channel=None,
-):
+def evaluate(model, pairs, channel="rgb", *, tile=None, on_image=None):
     """Measures a model on images.
 
     Args:
-        model: A Keras model, or a :class:`~keras_skd.tflite.TFLiteRunner`.
-        groups: ``(clean,)``, to which the task's degradation is added, or ``(input, target)``, see
-            :func:`keras_skd.data.find_groups`.
-        task: ``denoise``, ``derain`` or ``deblur``; selects the degradation, and RGB or Y.
-        sigma: Gaussian noise added to clean images for ``denoise``, in 8-bit units.
-        seed: Seed of the degradation; image ``i`` gets that of ``(seed, i)``.
-        on_image: Called with each row as it is ready, and the three images in 0..1: input,
-            restored, target.
-        noise: ``gaussian`` or ``camera``.
-        tile: Side of the tiles in pixels; None gives a Keras model each image whole. A model of
-            fixed size is tiled in any case.
-        channel: ``rgb`` or ``y``; None for the task's convention,
-            :data:`keras_skd.metrics.TASK_CHANNEL`.
+        model: A :class:`~keras_skd.runners.Runner` or a Keras model.
+        pairs: A :class:`~keras_skd.data.ImagePairs`.
+        channel: ``rgb`` or ``y``; a task's convention is :attr:`keras_skd.tasks.Task.channel`.
+        tile: Side of the tiles in pixels; None gives a model of any size each image whole. A model
+            of fixed size is tiled in any case.
+        on_image: Called with each row as it is ready, and the :class:`~keras_skd.data.Pair` and the
+            restored image, float32 ``(height, width, channels)``.
 
     Returns:
         A list of dicts: ``image``, ``height``, ``width``, ``input_psnr``, ``psnr``, ``ssim`` (dB;
-        of 8-bit images) and ``seconds`` of the model.
+        of 8-bit images) and ``seconds`` of the model, without the time to compile it.
 
     Raises:
-        ValueError: An image cannot be decoded or is smaller than 11x11 pixels, or a pair differs in
+        InputError: An image cannot be decoded or is smaller than 11x11 pixels, or a pair differs in
             size.
+        FailedCheckError: The model gives values that are no numbers.
     """
     import numpy as np
-    import tensorflow as tf
 
-    from keras_skd.data import degradation_for, load_image
-    from keras_skd.metrics import TASK_CHANNEL, psnr, ssim
+    from keras_skd.metrics import psnr, ssim
+    from keras_skd.runners import as_runner
+    from keras_skd.tiling import TILE, restore_tiled, tile_runner
 
-    channel = channel or TASK_CHANNEL[task]
-    degradation = degradation_for(task, groups, f"{sigma:g}", noise)
-    degradation = None if degradation is None else degradation.fixed()
-    gaussian = degradation is not None and task == "denoise" and noise == "gaussian"
-    run = _whole_or_tiled(model, tile)
+    runner = as_runner(model)
+    if runner.size or tile is not None:
+        runner = tile_runner(runner, tile or TILE)
+    _compile(runner)
     rows = []
-    for index, (group, name) in enumerate(zip(groups, image_names(groups), strict=True)):
-        images = [load_image(source)[None] / np.float32(255) for source in group]
-        target = images[-1]
-        if images[0].shape != target.shape or min(target.shape[1:3]) < 11:
-            sizes = " and ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
+    for pair in pairs:
+        height, width, _ = pair.clean.shape
+        if min(height, width) < _SMALLEST:
             raise InputError(
-                f"{group[0]}: {sizes} pixels; images of a pair are of one size, at least 11x11."
+                f"{pair.name}: {width}x{height} pixels; SSIM needs at least "
+                f"{_SMALLEST}x{_SMALLEST}."
             )
-        degraded = images[0]
-        if degradation is not None:
-            degraded = degradation(target, tf.constant([seed, index])).numpy()
         start = time.perf_counter()
-        restored = run(degraded[0])[None]
+        restored = (restore_tiled if runner.size else _whole)(runner, pair.degraded)
         seconds = time.perf_counter() - start
-        if gaussian:
-            # Not clipped, so that its level is what it says: 20.17 dB at sigma 25.
-            input_psnr = float(-10 * np.log10(np.mean((degraded - target) ** 2) + 1e-12))
-        else:
-            input_psnr = psnr(degraded, target, channel)
+        if not np.isfinite(restored).all():
+            raise FailedCheckError(
+                f"{pair.name}: the model's output holds values that are no numbers (NaN); the "
+                "model is broken or overflows."
+            )
+        shown, clean = _rgb(restored.clip(0, 1)), _rgb(pair.clean)
         rows.append(
             {
-                "image": name,
-                "height": target.shape[1],
-                "width": target.shape[2],
-                "input_psnr": input_psnr,
-                "psnr": psnr(restored, target, channel),
-                "ssim": ssim(restored, target, channel),
+                "image": pair.name,
+                "height": height,
+                "width": width,
+                "input_psnr": _input_psnr(pair, channel),
+                "psnr": psnr(shown, clean, channel),
+                "ssim": ssim(shown, clean, channel),
                 "seconds": round(seconds, 4),
             }
         )
         if on_image:
-            on_image(rows[-1], degraded[0], restored[0], target[0])
+            on_image(rows[-1], pair, restored)
     return rows
 
 
-def _whole_or_tiled(model, tile):
-    """The model as a function of one image ``(height, width, 3)``."""
-    import tensorflow as tf
-
-    from keras_skd.tiling import TILE, restore_tiled, tile_function
-
-    fixed = hasattr(model, "size") or None not in model.input_shape[1:3]
-    if fixed or tile is not None:
-        tiles = tile_function(model, tile or TILE)
-        return lambda image: restore_tiled(tiles, image)
-    # One graph for all sizes: a new one for every size would cost more than running it.
-    signature = [tf.TensorSpec((1, None, None, 3), tf.float32)]
-    run = tf.function(lambda image: model(image, training=False), input_signature=signature)
-    return lambda image: run(tf.constant(image[None])).numpy()[0]
+def _whole(runner, image):
+    return runner(image)
 
 
-def image_names(groups):
-    """What the images are called in tables: file names, with their folders where those repeat."""
-    from keras_skd.data.images import image_name
+def _compile(runner):
+    """Runs the model once, so that no image's seconds hold the time to trace and compile it."""
+    import numpy as np
 
-    names = [image_name(group[0]) for group in groups]
-    if len(set(names)) < len(names) and all(isinstance(group[0], Path) for group in groups):
-        names = ["_".join(group[0].parts[-3:]) for group in groups]
-    return names
+    height, width = runner.size or (64, 64)
+    runner(np.zeros((height, width, runner.channels), np.float32))
+
+
+def _input_psnr(pair, channel):
+    """Of noise that was not clipped too, so that its level is what it says: 20.17 dB at 25."""
+    import numpy as np
+
+    from keras_skd.metrics import psnr
+
+    if pair.degraded.min() < 0 or pair.degraded.max() > 1:
+        error = np.mean(np.square(pair.degraded - pair.clean, dtype=np.float64))
+        return float(-10 * np.log10(error))
+    return psnr(_rgb(pair.degraded), _rgb(pair.clean), channel)
+
+
+def _rgb(image):
+    """A grey image ``(height, width, 1)`` as one of three equal channels."""
+    return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
 def convention(channel):
@@ -141,8 +124,8 @@ class _ContactSheet:
     def __init__(self):
         self._worst, self._best = [], []  # (PSNR, caption, strip)
 
-    def add(self, row, degraded, restored, target):
-        entry = (row["psnr"], _caption(row), _strip(degraded, restored, target))
+    def add(self, row, pair, restored):
+        entry = (row["psnr"], _caption(row), _strip(pair.degraded, restored, pair.clean))
         for kept, sign in ((self._worst, 1), (self._best, -1)):
             kept.append(entry)
             kept.sort(key=lambda entry, sign=sign: sign * entry[0])
@@ -184,12 +167,13 @@ def _strip(degraded, restored, target):
         key=lambda place: error[place[0] : place[0] + _CROP, place[1] : place[1] + _CROP].mean(),
     )
     box = np.s_[top : top + _CROP, left : left + _CROP]
-    return np.concatenate([to_uint8(image[box]) for image in (degraded, restored, target)], axis=1)
+    return np.concatenate(
+        [to_uint8(_rgb(image[box])) for image in (degraded, restored, target)], axis=1
+    )
 
 
 def parser():
     """The command's arguments."""
-    from keras_skd.data.degradations import NOISES
     from keras_skd.metrics import CHANNELS
 
     result = argparse.ArgumentParser(
@@ -199,7 +183,9 @@ def parser():
     )
     result.add_argument("model", metavar="MODEL", help="preset, .keras or .tflite file")
     result.add_argument(
-        "--task", choices=TASKS, required=True, help="derain measures Y, others RGB"
+        "--task",
+        choices=TASK_NAMES,
+        help="needed where the model's file does not say it; derain measures Y, others RGB",
     )
     result.add_argument(
         "--data",
@@ -207,8 +193,15 @@ def parser():
         required=True,
         help="a data set as it is unpacked, clean photos, or input/ and target/",
     )
-    result.add_argument("--sigma", type=float, default=25.0, help="denoise: noise, 8-bit units")
-    result.add_argument("--noise", choices=NOISES, default=NOISES[0], help="denoise: its kind")
+    result.add_argument(
+        "--sigma",
+        metavar="LEVEL",
+        help="denoise: Gaussian noise that is added to clean photos, in 8-bit units; without it "
+        "the middle of what the model was trained for, or 25",
+    )
+    result.add_argument(
+        "--noise", choices=NOISES, help="denoise: its kind; without it the model's, or gaussian"
+    )
     result.add_argument("--seed", type=int, default=0, help="of noise, rain and blur")
     result.add_argument(
         "--channel", choices=CHANNELS, help="what is measured; without it the task's convention"
@@ -227,103 +220,99 @@ def parser():
     result.add_argument(
         "--save-images", action="store_true", help="write every restored image to DIR/images"
     )
+    result.add_argument(
+        "--untrained", action="store_true", help="take a preset without weights, with random ones"
+    )
     return result
 
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors
-    from keras_skd.files import output_folder
     from keras_skd.quiet import import_tensorflow
 
     options = parser().parse_args(arguments)
-    import_tensorflow()
-    from tqdm import tqdm
-
-    from keras_skd.data import GaussianNoise, find_groups, write_png
-    from keras_skd.metrics import TASK_CHANNEL
-    from keras_skd.restore import load_restorer
-
     with reported_errors("keras_skd.evaluate"):
-        GaussianNoise(options.sigma, options.sigma)
         if options.save_images and not options.output:
             raise InputError("--save-images needs --output, the folder to write them to.")
-        groups = find_groups(options.data, options.task, "test", report=print)
-        model = load_restorer(options.model)
-        sheet = _ContactSheet()
-        with (
-            output_folder(options.output) if options.output else nullcontext() as folder,
-            tqdm(total=len(groups), unit="image", disable=None, leave=False) as bar,
-        ):
-            images = folder / "images" if options.save_images else None
-            if images is not None:
-                images.mkdir(exist_ok=True)
-
-            def show(row, degraded, restored, target):
-                name = row["image"]
-                tqdm.write(f"{name[-32:]:<32} {row['psnr']:7.3f} dB  {row['ssim']:.4f}")
-                sys.stdout.flush()
-                if images is not None:
-                    write_png(images / f"{Path(name).stem}.png", restored)
-                if folder is not None:
-                    sheet.add(row, degraded, restored, target)
-                bar.update()
-
-            rows = evaluate(
-                model,
-                groups,
-                options.task,
-                options.sigma,
-                options.seed,
-                show,
-                noise=options.noise,
-                tile=options.tile,
-                channel=options.channel,
-            )
-            summary = _summary(options, model, groups, rows, TASK_CHANNEL[options.task])
-            if folder is not None:
-                _write(folder, summary, rows, sheet)
+        import_tensorflow()
+        summary, rows = _evaluate(options)
     print(_table(summary, rows))
     return 0
 
 
-def _summary(options, model, groups, rows, usual_channel):
-    channel = options.channel or usual_channel
-    metadata = getattr(model, "metadata", None)
-    clean = len(groups[0]) == 1
-    made = {"seed": options.seed} if clean else {}
-    if clean and options.task == "denoise":
-        made["noise"] = options.noise
-        if options.noise == "gaussian":
-            made["sigma"] = options.sigma
-    return {
-        "model": options.model,
-        **({"metadata": metadata} if metadata else {}),
-        "task": options.task,
-        "data": options.data,
-        "channel": channel,
-        "convention": convention(channel),
-        "images": len(rows),
-        "tile": list(model.size) if hasattr(model, "size") else options.tile,
-        **made,
-        **{
-            name: sum(row[name] for row in rows) / len(rows)
-            for name in ("input_psnr", "psnr", "ssim", "seconds")
-        },
-    }
+def _evaluate(options):
+    """Checks everything, then measures and writes; returns the summary and the rows."""
+    from tqdm import tqdm
 
+    from keras_skd.data import ImagePairs, find_groups, write_png
+    from keras_skd.files import output_folder
+    from keras_skd.runners import load_runner
+    from keras_skd.tiling import TILE, tile_runner
 
-def _write(folder, summary, rows, sheet):
-    from keras_skd.files import replaced
+    runner = load_runner(options.model, options.untrained)
+    if options.tile is not None or runner.size:
+        runner = tile_runner(runner, TILE if options.tile is None else options.tile)
+    task = resolved(
+        Task.from_metadata(runner.metadata),
+        options.task,
+        options.noise,
+        options.sigma,
+        options.model,
+    )
+    groups = find_groups(options.data, task.name, "test", report=print)
+    if len(groups[0]) == 2 and (options.noise or options.sigma):
+        raise InputError(
+            f"{options.data} holds pairs, which bring their own noise; leave out --noise and "
+            "--sigma."
+        )
+    task, degradation = task.for_groups(groups)
+    if degradation is not None:
+        degradation = degradation.fixed()
+    pairs = ImagePairs(groups, degradation, options.seed, runner.channels)
+    pairs.check_sizes(_SMALLEST)
+    channel = options.channel or task.channel
+    sheet = _ContactSheet()
+    with (
+        output_folder(options.output) if options.output else nullcontext() as folder,
+        tqdm(total=len(groups), unit="image", disable=None, leave=False) as bar,
+    ):
+        images = folder / "images" if options.save_images else None
+        if images is not None:
+            images.mkdir(exist_ok=True)
 
-    with replaced(folder / "scores.json") as path:
-        path.write_text(json.dumps({**summary, "scores": rows}, indent=2) + "\n")
-    with replaced(folder / "scores.csv") as path, open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    with replaced(folder / "contact_sheet.png") as path:
-        sheet.save(path)
+        def show(row, pair, restored):
+            name = row["image"]
+            tqdm.write(f"{name[-32:]:<32} {row['psnr']:7.3f} dB  {row['ssim']:.4f}")
+            sys.stdout.flush()
+            if images is not None:
+                write_png(images / f"{Path(name).stem}.png", restored)
+            if folder is not None:
+                sheet.add(row, pair, restored)
+            bar.update()
+
+        rows = evaluate(runner, pairs, channel, on_image=show)
+        summary = {
+            "model": options.model,
+            "metadata": runner.metadata,
+            **task.as_dict(),
+            "data": options.data,
+            "channel": channel,
+            "convention": convention(channel),
+            "images": len(rows),
+            "tile": runner.size and list(runner.size),
+            **({} if degradation is None else {"seed": options.seed}),
+            **{
+                name: sum(row[name] for row in rows) / len(rows)
+                for name in ("input_psnr", "psnr", "ssim", "seconds")
+            },
+        }
+        if folder is not None:
+            write_json(folder / "scores.json", {**summary, "scores": rows})
+            write_csv(folder / "scores.csv", rows)
+            with replaced(folder / "contact_sheet.png") as path:
+                sheet.save(path)
+    return summary, rows
 
 
 def _table(summary, rows):

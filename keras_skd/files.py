@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -54,10 +55,20 @@ def write_text(path, text):
 def write_json(path, value):
     """Writes a value as indented JSON; see :func:`replaced`.
 
-    Raises:
-        ValueError: A number is infinite or not a number, which JSON cannot hold.
+    JSON has no infinity and no NaN: an infinite PSNR becomes the string ``"inf"``, which
+    ``float()`` reads back.
     """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def write_csv(path, rows):

@@ -16,7 +16,6 @@ from keras_skd.errors import InputError
 CHANNELS = ("rgb", "y")
 
 # Which channels the papers of a task measure.
-TASK_CHANNEL = {"denoise": "rgb", "derain": "y", "deblur": "rgb"}
 
 # MATLAB's rgb2ycbcr: luma = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 for 8-bit R, G and B.
 _LUMA = np.array([65.481, 128.553, 24.966])
@@ -136,7 +135,7 @@ class PSNR(_ImageMetric):
     to 8 bits. Equal images count as 100 dB, so that one of them does not make the mean infinite.
 
     Args:
-        channel: ``"rgb"`` or ``"y"``, see :data:`TASK_CHANNEL`.
+        channel: ``"rgb"`` or ``"y"``, see :attr:`keras_skd.tasks.Task.channel`.
         name: Name in the logs.
         dtype: Of the accumulated mean.
     """
@@ -158,7 +157,7 @@ class SSIM(_ImageMetric):
     pixels, and rounds both to 8 bits.
 
     Args:
-        channel: ``"rgb"`` or ``"y"``, see :data:`TASK_CHANNEL`.
+        channel: ``"rgb"`` or ``"y"``, see :attr:`keras_skd.tasks.Task.channel`.
         name: Name in the logs.
         dtype: Of the accumulated mean.
     """

@@ -9,29 +9,6 @@ from keras_skd.errors import InputError, MissingFileError, OutputError
 from keras_skd.tiling import TILE
 
 
-def load_restorer(name_or_file):
-    """Loads what restores images: a preset, a ``.keras`` file or a ``.tflite`` file.
-
-    Args:
-        name_or_file: Name or path.
-
-    Returns:
-        A Keras model, or a :class:`~keras_skd.tflite.TFLiteRunner` of fixed size; both are taken by
-        :func:`~keras_skd.tiling.restore_tiled`.
-
-    Raises:
-        ValueError: It is none of these, or the file is damaged.
-        FileNotFoundError: There is no such file.
-    """
-    if Path(name_or_file).suffix == ".tflite":
-        from keras_skd.tflite import TFLiteRunner
-
-        return TFLiteRunner(name_or_file)
-    from keras_skd.models import load_model
-
-    return load_model(name_or_file)
-
-
 def find_images(sources):
     """Files, folders and glob patterns to image files.
 
@@ -164,6 +141,9 @@ def parser():
     result.add_argument(
         "--overwrite", action="store_true", help="replace results that exist already"
     )
+    result.add_argument(
+        "--untrained", action="store_true", help="take a preset without weights, with random ones"
+    )
     return result
 
 
@@ -177,14 +157,15 @@ def main(arguments=None):
     import_tensorflow()
     from tqdm import tqdm
 
-    from keras_skd.tiling import tile_function
+    from keras_skd.runners import load_runner
+    from keras_skd.tiling import tile_runner
 
     failures = 0
     with reported_errors("keras_skd.restore"):
         if not 1 <= options.quality <= 100:
             raise InputError(f"--quality must be 1..100; got {options.quality}.")
         paths = find_images(options.images)
-        model = tile_function(load_restorer(options.model), options.tile)
+        model = tile_runner(load_runner(options.model, options.untrained), options.tile)
         outputs = output_paths(paths, options.output, options.format)
         tiles = [_tiles_of(path, model.size) for path in paths]
         with (

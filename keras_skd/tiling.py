@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_skd.errors import InputError
+from keras_skd.runners import as_runner
 
 TILE = 256
 # The tile's side over these, rounded down, is: the least overlap of neighbours; the part of it in
@@ -76,9 +77,10 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
     cross-fade with the row of tiles above: ``tile / 16`` rows of float32.
 
     Args:
-        model: A Keras model, a :class:`~keras_skd.tflite.TFLiteRunner`, or what
-            :func:`tile_function` returned for one of them (for many images).
-        image: ``(height, width, 3)``, at least 1x1 pixels: uint8, uint16, or float in 0..1.
+        model: A :class:`~keras_skd.runners.Runner` or a Keras model; for many images, what
+            :func:`tile_runner` returned for it.
+        image: ``(height, width, channels)``, at least 1x1 pixels: uint8, uint16, or float in 0..1;
+            of the model's channels.
         tile: Side of the tiles in pixels, a multiple of 8; ignored by a model of fixed size.
         on_tile: Called with ``(tiles done, tiles in all)`` after each tile.
 
@@ -90,17 +92,19 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
         ValueError: The image or the tile has another shape, or the dtype is none of those.
     """
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise InputError(f"an image of shape (height, width, 3) is needed; got {image.shape}.")
+    run = tile_runner(model, tile)
+    if image.ndim != 3 or image.shape[2] != run.channels or image.size == 0:
+        raise InputError(
+            f"an image of shape (height, width, {run.channels}) is needed; got {image.shape}."
+        )
     scale = _scale(image.dtype)
-    run = tile_function(model, tile)
-    height, width, _ = image.shape
+    height, width, channels = image.shape
     rows, columns = spans(height, run.size[0]), spans(width, run.size[1])
     result = np.empty(image.shape, np.float32 if scale == 1 else image.dtype)
-    above = None  # the upper row's share of the cross-fade: (fade, width, 3)
+    above = None  # the upper row's share of the cross-fade: (fade, width, channels)
     for row_number, row in enumerate(rows):
-        below = np.empty((row.fade_out, width, 3), np.float32)
-        left = None  # the left tile's share: (rows, fade, 3)
+        below = np.empty((row.fade_out, width, channels), np.float32)
+        left = None  # the left tile's share: (rows, fade, channels)
         for column_number, column in enumerate(columns):
             patch = _patch(image, row, column, run.size).astype(np.float32) / np.float32(scale)
             part = np.array(run(patch)[_inside(row), _inside(column)], np.float32)
@@ -138,44 +142,24 @@ def fade_in_weights(length):
     return t * t * (3 - 2 * t)
 
 
-class _KerasTiles:
-    """A Keras model as a function of one tile, compiled once."""
-
-    def __init__(self, model, size):
-        import tensorflow as tf
-
-        self.size = size
-        signature = [tf.TensorSpec((1, *size, 3), tf.float32)]
-        self._run = tf.function(lambda x: model(x, training=False), input_signature=signature)
-
-    def __call__(self, patch):
-        return self._run(patch[None]).numpy()[0]
-
-
-def tile_function(model, tile=TILE):
+def tile_runner(model, tile=TILE):
     """Prepares a model for many calls of :func:`restore_tiled`.
 
     Args:
-        model: A Keras model, or anything that has ``size`` (``(height, width)`` in pixels) and maps
-            a float32 image ``(*size, 3)`` to one, such as a
-            :class:`~keras_skd.tflite.TFLiteRunner`.
-        tile: Side of the tiles for a Keras model of any size.
+        model: A :class:`~keras_skd.runners.Runner` or a Keras model.
+        tile: Side of the tiles in pixels for a model of any size; one of fixed size has its own.
 
     Returns:
-        A callable with an attribute ``size``.
+        A :class:`~keras_skd.runners.Runner` of fixed size.
 
     Raises:
-        ValueError: The tile is smaller than 16 pixels, or no multiple of 8.
+        InputError: The tile is smaller than 16 pixels, or no multiple of 8.
     """
-    if hasattr(model, "size"):
-        function = model
-    else:
-        fixed = tuple(model.input_shape[1:3])
-        function = _KerasTiles(model, fixed if None not in fixed else (tile, tile))
-    if any(side < 16 or side % 8 for side in function.size):
-        height, width = function.size
+    runner = as_runner(model)
+    height, width = runner.size or (tile, tile)
+    if any(side < 16 or side % 8 for side in (height, width)):
         raise InputError(f"tiles must be multiples of 8 pixels, at least 16; got {width}x{height}.")
-    return function
+    return runner if runner.size else runner.with_size((height, width))
 
 
 def _scale(dtype):

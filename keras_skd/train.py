@@ -9,8 +9,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from keras_skd.errors import InputError
+from keras_skd.tasks import TASK_NAMES, Task
 
-TASKS = ("denoise", "derain", "deblur")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Settings that do not change what is trained, so that a run may go on with others.
 _FREE_SETTINGS = ("run", "strategy", "steps_per_execution")
@@ -82,8 +82,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         """Checks what can be checked without reading a file."""
-        if self.task not in TASKS:
-            raise InputError(f"--task must be one of {', '.join(TASKS)}; got {self.task!r}.")
+        self.goal  # noqa: B018, raises for a task, noise or level that is none
         if self.precision not in PRECISIONS:
             raise InputError(
                 f"--precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}."
@@ -98,6 +97,13 @@ class TrainingConfig:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1.")
         if not 0 <= self.ema < 1:
             raise InputError(f"--ema must be within 0 (none) and 1, such as 0.999; got {self.ema}.")
+
+    @property
+    def goal(self):
+        """The :class:`~keras_skd.tasks.Task` of the run."""
+        if self.task != "denoise":
+            return Task.of(self.task)
+        return Task.of(self.task, self.noise, None if self.noise == "camera" else self.sigma)
 
     @property
     def epochs(self):
@@ -144,7 +150,6 @@ class Training:
     def __init__(self, config, strategy=None):
         import keras
 
-        from keras_skd.data import degradation_for
         from keras_skd.distillation import Distiller
         from keras_skd.files import output_folder
         from keras_skd.models import load_model, with_image_size
@@ -163,7 +168,7 @@ class Training:
                 "replicas; choose a multiple."
             )
         training, validation = self._find_images()
-        self._degradation = degradation_for(config.task, training, config.sigma, config.noise)
+        self._task, self._degradation = config.goal.for_groups(training)
 
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.precision)
@@ -470,7 +475,7 @@ def add_arguments(parser, leave_out=()):
         )
 
     add("run", metavar="DIR", help="folder of the run; an interrupted run in it is resumed")
-    add("task", choices=TASKS, help="what the student removes")
+    add("task", choices=TASK_NAMES, help="what the student removes")
     add(
         "data",
         metavar="DIR",

@@ -86,11 +86,12 @@ def test_the_command_trains_measures_resumes_and_writes_tables_and_plots(
         (method, str(seed)) for method, seed in trained
     ]
     # The scores are those of the students in the folder.
-    from keras_skd.data import find_groups
+    from keras_skd.data import GaussianNoise, ImagePairs, find_groups
     from keras_skd.evaluate import evaluate
 
     student = keras.saving.load_model(run / "student" / "skd_5" / "student.keras")
-    scores = evaluate(student, find_groups(folder / "test", "denoise"), "denoise", sigma=25.0)
+    pairs = ImagePairs(find_groups(folder / "test", "denoise"), GaussianNoise(25, 25))
+    scores = evaluate(student, pairs)
     expected = statistics.mean(score["psnr"] for score in scores)
     assert float(rows[-1]["psnr"]) == pytest.approx(expected, abs=1e-4)
     table = (run / "table.md").read_text()

@@ -9,8 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_skd import evaluate
-from keras_skd.data import find_groups
-from keras_skd.models import Restormer, with_image_size
+from keras_skd.data import GaussianNoise, ImagePairs, find_groups, image_names
+from keras_skd.models import Restormer, save_model, with_image_size
+from keras_skd.tasks import Task
 
 
 @pytest.fixture(scope="module")
@@ -96,21 +97,24 @@ def test_clean_photos_are_rained_on_and_blurred_by_seed(folder, capsys):
     groups = find_groups(folder / "photos", "derain", report=print)
     assert "2 clean photographs; rain is added" in capsys.readouterr().out
     for task in ("derain", "deblur"):
-        first, again, other = (evaluate.evaluate(model, groups, task, seed=s) for s in (0, 0, 1))
+        degradation = Task.of(task).degradation()
+        first, again, other = (
+            evaluate.evaluate(model, ImagePairs(groups, degradation, seed)) for seed in (0, 0, 1)
+        )
         assert [row["psnr"] for row in first] == [row["psnr"] for row in again]
         assert [row["psnr"] for row in first] != [row["psnr"] for row in other]
 
 
 def test_names_that_repeat_get_their_folders():
     groups = [(Path("a/scene1/blur/1.png"),), (Path("a/scene2/blur/1.png"),)]
-    assert evaluate.image_names(groups) == ["scene1_blur_1.png", "scene2_blur_1.png"]
+    assert image_names(groups) == ["scene1_blur_1.png", "scene2_blur_1.png"]
 
 
 def test_images_too_small_for_ssim_are_named(tmp_path, folder):
     Image.new("RGB", (10, 30)).save(tmp_path / "thin.png")
     model = keras.saving.load_model(folder / "identity.keras")
     with pytest.raises(ValueError, match=r"thin\.png: 10x30 pixels; .* at least 11x11"):
-        evaluate.evaluate(model, [(tmp_path / "thin.png",)], "denoise")
+        evaluate.evaluate(model, ImagePairs([(tmp_path / "thin.png",)], GaussianNoise(25, 25)))
 
 
 @pytest.mark.parametrize(
@@ -128,3 +132,73 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, capsys, model, data, mess
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_model_that_knows_its_task_need_not_be_told(folder, tmp_path, capsys):
+    model = keras.saving.load_model(folder / "identity.keras")
+    save_model(model, tmp_path / "rain.keras", Task("derain").as_dict())
+    options = [str(tmp_path / "rain.keras"), "--data", str(folder / "photos")]
+    assert evaluate.main(options) == 0
+    assert "(y; input" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([*options, "--task", "denoise"])
+    assert stop.value.code == 2
+    assert "was trained for derain, not for --task denoise" in capsys.readouterr().err
+
+
+def test_flags_that_would_do_nothing_are_refused(folder, capsys):
+    options = ["--task", "denoise", "--data", str(folder / "pairs"), "--sigma", "25"]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(folder / "identity.keras"), *options])
+    assert stop.value.code == 2
+    assert "holds pairs, which bring their own noise" in capsys.readouterr().err
+
+
+def test_a_pair_that_differs_in_size_is_found_before_the_first_image(folder, tmp_path, capsys):
+    for side, size in (("input", (32, 32)), ("target", (32, 40))):
+        (tmp_path / side).mkdir()
+        Image.new("RGB", (32, 32), "red").save(tmp_path / side / "a.png")
+        Image.new("RGB", size).save(tmp_path / side / "z.png")
+    output = tmp_path / "scores"
+    options = ["--task", "derain", "--data", str(tmp_path), "--output", str(output)]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(folder / "identity.keras"), *options])
+    assert stop.value.code == 2
+    assert "z.png: 32x32 and 40x32" in capsys.readouterr().err.replace("32x40", "40x32")
+    assert not output.exists()
+
+
+def test_equal_images_give_valid_json(folder, tmp_path):
+    for side in ("input", "target"):
+        (tmp_path / side).mkdir()
+        photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(photo).save(tmp_path / side / "a.png")
+    options = ["--task", "deblur", "--data", str(tmp_path), "--output", str(tmp_path / "scores")]
+    assert evaluate.main([str(folder / "identity.keras"), *options]) == 0
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = (tmp_path / "scores" / "scores.json").read_text()
+    scores = json.loads(text, parse_constant=refuse)
+    assert float(scores["psnr"]) == np.inf
+
+
+def test_a_model_that_gives_nan_is_a_failed_check(folder, tmp_path, capsys):
+    image = keras.Input((None, None, 3))
+    broken = keras.Model(image, keras.layers.Rescaling(float("nan"))(image))
+    broken.save(tmp_path / "broken.keras")
+    options = ["--task", "denoise", "--data", str(folder / "photos")]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(tmp_path / "broken.keras"), *options])
+    assert stop.value.code == 1
+    assert "no numbers (NaN)" in capsys.readouterr().err
+
+
+def test_grey_models_are_measured_on_grey_images(folder, tmp_path):
+    image = keras.Input((None, None, 1))
+    keras.Model(image, keras.layers.Identity()(image)).save(tmp_path / "grey.keras")
+    options = ["--task", "denoise", "--data", str(folder / "photos"), "--output", str(tmp_path)]
+    assert evaluate.main([str(tmp_path / "grey.keras"), *options]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["input_psnr"] == pytest.approx(20.17, abs=0.3)

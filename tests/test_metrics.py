@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from keras_skd.data.images import read_image
-from keras_skd.metrics import CHANNELS, PSNR, SSIM, TASK_CHANNEL, psnr, ssim
-from keras_skd.train import TASKS
+from keras_skd.metrics import CHANNELS, PSNR, SSIM, psnr, ssim
 
 
 @pytest.fixture
@@ -65,11 +64,6 @@ def test_errors_say_what_is_expected(pair):
         psnr(noisy, clean, "luma")
     with pytest.raises(ValueError, match="at least 11x11"):
         ssim(noisy[:10], clean[:10])
-
-
-def test_every_task_has_a_convention():
-    assert TASK_CHANNEL.keys() == set(TASKS)
-    assert set(TASK_CHANNEL.values()) == set(CHANNELS)
 
 
 def test_keras_metrics_agree_with_the_official_evaluations(shared_folder):

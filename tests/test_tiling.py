@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_skd.tiling import fade_in_weights, reflected, restore_tiled, spans, tile_function
+from keras_skd.tiling import fade_in_weights, reflected, restore_tiled, spans, tile_runner
 
 
 class Tiles:
     """A model of one size: a function of the patch, and the number of calls."""
+
+    channels, metadata = 3, {}
 
     def __init__(self, size, function=lambda patch: patch):
         self.size, self.function, self.calls = size, function, 0
@@ -181,7 +183,7 @@ def test_progress_counts_tiles_and_keras_models_serve():
     whole = free(image[None]).numpy()[0]
     # A convolution of 3x3 knows all it needs inside the margin: only the image's border differs.
     np.testing.assert_allclose(restored[1:-1, 1:-1], whole[1:-1, 1:-1], atol=1e-5)
-    assert tile_function(fixed).size == (64, 96)
+    assert tile_runner(fixed).size == (64, 96)
     np.testing.assert_allclose(
         restore_tiled(fixed, image)[1:-1, 1:-1], whole[1:-1, 1:-1], atol=1e-5
     )

@@ -254,7 +254,7 @@ def make_bad_data(folder, tmp_path, case):
         return {"student": "nowhere.keras"}, "nowhere.keras: no such model file"
     if case == "damaged teacher file":
         (tmp_path / "teacher.keras").write_bytes(b"PK")
-        return {"teacher": tmp_path / "teacher.keras"}, "not a Keras model file"
+        return {"teacher": tmp_path / "teacher.keras"}, "damaged, or no .keras file"
     if case == "unwritable output":
         (tmp_path / "file").touch()
         return {"run": tmp_path / "file" / "run"}, "cannot be written (not a directory)"

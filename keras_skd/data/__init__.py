@@ -6,10 +6,10 @@ from keras_skd.data.degradations import (
     GaussianNoise,
     MotionBlur,
     Rain,
-    degradation_for,
 )
 from keras_skd.data.images import list_images, load_image, read_image, to_uint8, write_png
 from keras_skd.data.mat_files import MatImage
+from keras_skd.data.pairs import ImagePairs, Pair, image_names, make_pairs
 from keras_skd.data.photos import training_photos, validation_photos
 from keras_skd.data.pipeline import training_batches, validation_batches
 from keras_skd.data.store import ImageStore
@@ -18,14 +18,17 @@ __all__ = [
     "CameraNoise",
     "DataSet",
     "GaussianNoise",
+    "ImagePairs",
     "ImageStore",
     "MatImage",
     "MotionBlur",
+    "Pair",
     "Rain",
-    "degradation_for",
     "find_groups",
+    "image_names",
     "list_images",
     "load_image",
+    "make_pairs",
     "read_image",
     "recognise",
     "to_uint8",

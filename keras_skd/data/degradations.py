@@ -39,21 +39,6 @@ class GaussianNoise:
                 f"0-50; got {self.sigma_min:g}-{self.sigma_max:g}."
             )
 
-    @classmethod
-    def parse(cls, text):
-        """Reads ``"25"`` or ``"0-50"``.
-
-        Raises:
-            ValueError: It is neither.
-        """
-        try:
-            numbers = [float(part) for part in str(text).split("-")]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in (1, 2):
-            raise InputError(f"sigma must be a level such as 25 or a range 0-50; got {text!r}.")
-        return cls(numbers[0], numbers[-1])
-
     @property
     def middle(self):
         """The level at which a blind model is validated, in 8-bit units."""
@@ -408,31 +393,3 @@ def to_srgb(linear):
 def _power(base, exponent):
     """A power of positive numbers. Unlike ``tf.pow``, its two functions are vectorised on a CPU."""
     return tf.exp(exponent * tf.math.log(base))
-
-
-NOISES = ("gaussian", "camera")
-
-
-def degradation_for(task, groups, sigma="25", noise="gaussian"):
-    """The degradation that a task trains and is measured with.
-
-    Args:
-        task: ``denoise``, ``derain`` or ``deblur``.
-        groups: What :func:`~keras_skd.data.datasets.find_groups` found.
-        sigma: Level of Gaussian noise for ``denoise``, as :meth:`GaussianNoise.parse` reads it.
-        noise: ``gaussian`` or ``camera``.
-
-    Returns:
-        None where the groups are pairs, which need no degradation.
-
-    Raises:
-        ValueError: The level or the kind of noise is none.
-    """
-    if noise not in NOISES:
-        raise InputError(f"--noise must be one of {', '.join(NOISES)}; got {noise!r}.")
-    gaussian = GaussianNoise.parse(sigma)
-    if len(groups[0]) == 2:
-        return None
-    if task == "denoise":
-        return gaussian if noise == "gaussian" else CameraNoise()
-    return {"derain": Rain, "deblur": MotionBlur}[task]()

@@ -3,12 +3,21 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_skd.data.pairs import ImagePairs, make_pairs
 from keras_skd.errors import InputError
 from keras_skd.tiling import reflected
 
 
 def training_batches(
-    store, *, patch_size, batch_size, steps, degradation=None, seed=0, first_step=0
+    store,
+    *,
+    patch_size,
+    batch_size,
+    steps,
+    degradation=None,
+    seed=0,
+    first_step=0,
+    channels=3,
 ):
     """Batches of random, flipped and rotated patches.
 
@@ -23,10 +32,11 @@ def training_batches(
         degradation: Makes the input from a clean batch and a seed; None for a store of pairs.
         seed: Seed of the run.
         first_step: Number of the first batch.
+        channels: 3, or 1 for grey images.
 
     Returns:
         A dataset of ``steps - first_step`` pairs ``(degraded, clean)``, float32
-        ``(batch_size, patch_size, patch_size, 3)``; clean is in 0..1.
+        ``(batch_size, patch_size, patch_size, channels)``; clean is in 0..1.
 
     Raises:
         ValueError: Clean images without a degradation, or pairs with one.
@@ -45,14 +55,8 @@ def training_batches(
     def pair(step):
         images = tf.numpy_function(sample, [step], tf.uint8, stateful=False)
         images.set_shape((batch_size, store.images_per_group, size, size, 3))
-        images = tf.cast(images, tf.float32) / 255.0
-        if degradation is None:
-            return images[:, 0], images[:, 1]
-        clean = images[:, 0]
-        degrade = degradation.within_margin if margin else degradation
-        degraded = degrade(clean, tf.stack([tf.cast(seed, tf.int64), step]))
-        clean = clean[:, margin : margin + patch_size, margin : margin + patch_size]
-        return tf.ensure_shape(degraded, clean.shape), clean
+        seeds = tf.stack([tf.cast(seed, tf.int64), step])
+        return make_pairs(images, degradation, seeds, channels=channels, margin=margin)
 
     dataset = tf.data.Dataset.range(first_step, steps)
     return dataset.map(pair, num_parallel_calls=2, deterministic=True).prefetch(4)
@@ -77,7 +81,7 @@ def _random_patch(store, patch_size, margin, generator):
     return np.stack(patches)
 
 
-def validation_batches(groups, degradation=None, *, crop=256, seed=0):
+def validation_batches(groups, degradation=None, *, crop=256, seed=0, channels=3):
     """Fixed validation pairs: the centre of every image, with noise that never changes.
 
     Args:
@@ -86,19 +90,17 @@ def validation_batches(groups, degradation=None, *, crop=256, seed=0):
         crop: Greatest height and width in pixels; smaller where an image is smaller, and always a
             multiple of 8.
         seed: Seed of the noise.
+        channels: 3, or 1 for grey images.
 
     Returns:
-        A dataset of ``(degraded, clean)``, batch 1, float32 ``(1, size, size, 3)``.
+        A dataset of ``(degraded, clean)``, batch 1, float32 ``(1, size, size, channels)``.
     """
     side = min(crop, *(min(group[0].shape[:2]) for group in groups))
     side = max(8, side // 8 * 8)
-    pairs = []
-    for index, group in enumerate(groups):
-        images = [_centre(image, side)[None] / np.float32(255) for image in group]
-        if degradation is not None:
-            images = [degradation(images[0], tf.constant([seed, index])).numpy(), images[0]]
-        pairs.append(images)
-    inputs, targets = (np.concatenate(side_) for side_ in zip(*pairs, strict=True))
+    crops = [tuple(_centre(image, side) for image in group) for group in groups]
+    pairs = list(ImagePairs(crops, degradation, seed, channels))
+    inputs = np.stack([pair.degraded for pair in pairs])
+    targets = np.stack([pair.clean for pair in pairs])
     return tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(1)
 
 

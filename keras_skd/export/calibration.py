@@ -39,7 +39,7 @@ class Tiles:
         return replace(self, calibration=rounded(self.calibration), degraded=rounded(self.degraded))
 
 
-def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
+def load_tiles(tile, task, folder=None, seed=0, channels=3):
     """Cuts tiles for calibration and verification.
 
     Images are cut on a grid whose tiles overlap by half or less; which of the tiles are taken is
@@ -48,47 +48,69 @@ def load_tiles(tile, folder=None, task="denoise", sigma=25.0, seed=0):
 
     Args:
         tile: Height and width in pixels.
+        task: The :class:`~keras_skd.tasks.Task`: what is added to clean photographs.
         folder: Anything that :func:`keras_skd.data.find_groups` recognises: clean photographs, or
             pairs in ``input/`` and ``target/``; None for the embedded photographs, where the ones
             that verify are never trained on.
-        task: ``denoise``, ``derain`` or ``deblur``: what is added to clean photographs.
-        sigma: Noise of ``denoise``, in 8-bit units: ``25`` or ``"0-50"``.
         seed: Of the choice of tiles and of the degradation.
+        channels: Of the student's images, 3 or 1.
 
     Returns:
         A :class:`Tiles`.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: Too few tiles, an image of one colour, an image that cannot be decoded, or pairs
+        MissingFileError: There is no such folder.
+        InputError: Too few tiles, an image of one colour, an image that cannot be decoded, or pairs
             that do not match.
     """
-    from keras_skd.data import degradation_for, find_groups
+    from keras_skd.data import find_groups, make_pairs
 
     generator = np.random.default_rng(seed)
     if folder is None:
         calibration, verification = _embedded(tile, generator)
         source = "embedded photographs"
     else:
-        groups = [_read(group) for group in find_groups(folder, task)]
-        tiles = _cut(groups, tile)
-        if len(tiles) < CALIBRATION_TILES:
+        groups = find_groups(folder, task.name, "train")
+        places = _places(groups, tile)
+        if len(places) < CALIBRATION_TILES:
             raise InputError(
-                f"{folder}: {len(groups)} images give {len(tiles)} tiles of {tile}x{tile}; "
+                f"{folder}: {len(groups)} images give {len(places)} tiles of {tile}x{tile}; "
                 f"calibration needs at least {CALIBRATION_TILES}. Add images or choose a smaller "
                 "tile."
             )
-        generator.shuffle(tiles)
-        verification = tiles[:VERIFICATION_TILES]
-        held_out = len(tiles) >= CALIBRATION_TILES + VERIFICATION_TILES
-        calibration = tiles[VERIFICATION_TILES:] if held_out else tiles
+        generator.shuffle(places)
+        verification = places[:VERIFICATION_TILES]
+        held_out = len(places) >= CALIBRATION_TILES + VERIFICATION_TILES
+        calibration = places[VERIFICATION_TILES:] if held_out else places
         source = str(folder)
     generator.shuffle(calibration)
     generator.shuffle(verification)
-    degradation = degradation_for(task, calibration, str(sigma))
-    calibration = _degrade(calibration[:CALIBRATION_TILES], degradation, (seed, 1))
-    verification = _degrade(verification[:VERIFICATION_TILES], degradation, (seed, 2))
-    return Tiles(*calibration, *verification, source)
+    _, degradation = task.for_groups([place.group for place in calibration])
+
+    def pairs(places, seeds):
+        images = _decoded(places, tile)
+        return (side.numpy() for side in make_pairs(images, degradation, seeds, channels=channels))
+
+    return Tiles(
+        *pairs(calibration[:CALIBRATION_TILES], (seed, 1)),
+        *pairs(verification[:VERIFICATION_TILES], (seed, 2)),
+        source,
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tile lies.
+
+    Attributes:
+        group: ``(clean,)`` or ``(input, target)``, not decoded.
+        top: First row.
+        left: First column.
+    """
+
+    group: tuple
+    top: int
+    left: int
 
 
 def _embedded(tile, generator):
@@ -97,52 +119,60 @@ def _embedded(tile, generator):
     # Dead leaves of the tile's size, so that a tile larger than the photographs has enough too.
     images = training_photos(dead_leaves=CALIBRATION_TILES, size=max(256, tile))
     leaves = [name for name in images if name.startswith("dead_leaves")]
-    photos = _cut([(image,) for name, image in images.items() if name not in leaves], tile)
+    photos = _places([(image,) for name, image in images.items() if name not in leaves], tile)
     # They are rougher than photographs, and int8 costs smooth images more: no more than needed.
     generator.shuffle(photos)
     photos = photos[: CALIBRATION_TILES - LEAST_LEAVES]
-    calibration = photos + _cut([(images[name],) for name in leaves], tile)
+    calibration = photos + _places([(images[name],) for name in leaves], tile)
     calibration = calibration[:CALIBRATION_TILES]
-    verification = _cut([(photo,) for photo in validation_photos().values()], tile)
+    verification = _places([(photo,) for photo in validation_photos().values()], tile)
     if len(verification) < VERIFICATION_TILES:
         verification += calibration[-VERIFICATION_TILES:]
     return calibration, verification
 
 
-def _read(group):
-    from keras_skd.data import load_image
+def _places(groups, tile):
+    """All tiles on the grid, as :class:`_Place`; sizes are read from the heads of the files."""
+    from keras_skd.data.pairs import size_of
 
-    images = tuple(load_image(source) for source in group)
-    for path, image in zip(group, images, strict=True):
-        if image.min() == image.max():
-            raise InputError(
-                f"{path}: an image of a single colour says nothing about activations; remove it."
-            )
-        if image.shape != images[0].shape:
-            raise InputError(f"{path} and {group[0]} are a pair but differ in size.")
-    return images
-
-
-def _cut(groups, tile):
-    """All tiles on the grid: a list of groups, each ``(clean,)`` or ``(input, target)``."""
-    tiles = []
+    places = []
     for group in groups:
+        sizes = [size_of(source) for source in group]
+        if sizes[0] != sizes[-1]:
+            raise InputError(f"{group[0]} and {group[-1]} are a pair but differ in size.")
         rows, columns = (
             np.linspace(0, size - tile, -(-2 * size // tile) - 1).round().astype(int)
             if size >= tile
             else ()
-            for size in group[0].shape[:2]
+            for size in sizes[0]
         )
-        tiles += [
-            tuple(image[top : top + tile, left : left + tile] for image in group)
-            for top in rows
-            for left in columns
-        ]
-    return tiles
+        places += [_Place(group, top, left) for top in rows for left in columns]
+    return places
 
 
-def _degrade(tiles, degradation, seed):
-    images = [np.stack(side) / np.float32(255) for side in zip(*tiles, strict=True)]
-    if degradation is None:
-        return images[0], images[1]
-    return degradation(images[0], np.asarray(seed)).numpy(), images[0]
+def _decoded(places, tile):
+    """The tiles' pixels, uint8 ``(tiles, images of a group, tile, tile, 3)``.
+
+    Each image is decoded once, and no more than one group is held.
+    """
+    from keras_skd.data import load_image
+
+    tiles = [None] * len(places)
+    groups = {}
+    for index, place in enumerate(places):
+        groups.setdefault(id(place.group), []).append(index)
+    for indices in groups.values():
+        group = places[indices[0]].group
+        images = [load_image(source) for source in group]
+        for source, image in zip(group, images, strict=True):
+            if image.min() == image.max():
+                raise InputError(
+                    f"{source}: an image of a single colour says nothing about activations; "
+                    "remove it."
+                )
+        for index in indices:
+            top, left = places[index].top, places[index].left
+            tiles[index] = np.stack(
+                [image[top : top + tile, left : left + tile] for image in images]
+            )
+    return np.stack(tiles)

@@ -9,7 +9,6 @@ from keras_skd.export.flatbuffer import read_graph, with_metadata
 from keras_skd.export.schemes import SCHEMES
 
 TILE_SIZES = range(64, 513, 8)  # pixels
-TASKS = ("denoise", "derain", "deblur")
 IMAGE_TYPES = ("float32", "uint8")
 
 
@@ -20,11 +19,13 @@ def convert(
     schemes=("fp16", "int8"),
     tile=256,
     calibration=None,
-    task="denoise",
-    sigma=25.0,
+    task=None,
+    noise=None,
+    sigma=None,
     image_type="float32",
     keep_failed=False,
     require_gpu=False,
+    untrained=False,
     on_progress=None,
 ):
     """Converts a student to ``.tflite`` files, verifies each and writes a report.
@@ -40,12 +41,14 @@ def convert(
         tile: Height and width of the image that the files take, in pixels; a multiple of 8 from
             64 to 512.
         calibration: Folder of at least 32 tiles' worth of images; None for embedded photographs.
-        task: ``denoise``, ``derain`` or ``deblur``.
-        sigma: Noise of ``denoise`` in 8-bit units: ``25`` or ``"0-50"``.
+        task: ``denoise``, ``derain`` or ``deblur``; None for what the student's file remembers.
+        noise: Of ``denoise``: ``gaussian`` or ``camera``; None likewise.
+        sigma: Of Gaussian noise in 8-bit units: ``25`` or ``"0-50"``; None likewise.
         image_type: ``float32`` or ``uint8``: of the images of ``static_wi8_ai8``; the other schemes
             take and give float32.
         keep_failed: Whether a file whose checks failed is kept under its final name.
         require_gpu: Whether it is a failure that there is no Vulkan driver to verify on.
+        untrained: Whether a preset without weights is converted, with random ones.
         on_progress: Called with a line of text as each step starts.
 
     Returns:
@@ -53,10 +56,10 @@ def convert(
         passed.
 
     Raises:
-        ValueError: An option is out of its range, the student is none, or the calibration images
+        InputError: An option is out of its range, the student is none, or the calibration images
             do not serve.
-        FileNotFoundError: There is no such student or folder.
-        OSError: The output cannot be written.
+        MissingFileError: There is no such student or folder.
+        OutputError: The output cannot be written.
     """
     schemes = tuple(dict.fromkeys(schemes))
     unknown = [scheme for scheme in schemes if scheme not in SCHEMES]
@@ -66,8 +69,6 @@ def convert(
         )
     if tile not in TILE_SIZES:
         raise InputError(f"tile must be a multiple of 8 from 64 to 512 pixels; got {tile}.")
-    if task not in TASKS:
-        raise InputError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
     if image_type not in IMAGE_TYPES:
         raise InputError(f"image_type must be float32 or uint8; got {image_type!r}.")
 
@@ -79,24 +80,28 @@ def convert(
         from keras_skd.export.calibration import load_tiles
         from keras_skd.export.gpu.run import HOW_TO_INSTALL, find_drivers
         from keras_skd.export.schemes import Source
-        from keras_skd.export.verification import run_keras, task_psnr, task_ssim
+        from keras_skd.export.verification import task_psnr, task_ssim
         from keras_skd.files import output_folder, replaced
-        from keras_skd.models import load_model, with_image_size
+        from keras_skd.models import load_model, read_metadata, with_image_size
+        from keras_skd.runners import KerasRunner
+        from keras_skd.tasks import Task, resolved
 
-        model = load_model(student)
-        _check_student(model, student)
+        model = load_model(student, trained=not untrained)
+        channels = KerasRunner(model).channels  # refuses what is no restorer
+        remembered = Task.from_metadata(read_metadata(student))
+        task = resolved(remembered, task, noise, sigma, str(student))
         model = with_image_size(model, (tile, tile))
-        tiles = load_tiles(tile, calibration, task, sigma)
+        tiles = load_tiles(tile, task, calibration, channels=channels)
     drivers = find_drivers()
     with output_folder(output, needed_bytes=4 * 4 * model.count_params()) as folder:
         progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
         with quiet():
-            reference = run_keras(model, tiles.degraded)
+            reference = KerasRunner(model).batch(tiles.degraded)
         source = Source(model, tiles.calibration)
         sensitivity = _sensitivity(source, tiles, progress) if "int8" in schemes else None
         metadata = {
             "name": Path(student).stem,
-            "task": task,
+            **task.as_dict(),
             "tile": tile,
             "value_range": [0.0, 1.0],
             "student_sha256": _digest(student, model),
@@ -109,7 +114,7 @@ def convert(
                 with quiet():
                     given = tiles.as_bytes()
                     own = Source(model, given.calibration)
-                    expected = run_keras(model, given.degraded)
+                    expected = KerasRunner(model).batch(given.degraded)
             # Its output holds 0..1 and no more.
             made_from["static_wi8_ai8"] = own, given, expected.clip(0, 1)
         mix = sensitivity and sensitivity.mix(source)
@@ -130,7 +135,7 @@ def convert(
         report = reports.ConversionReport(
             student=str(student),
             student_sha256=metadata["student_sha256"],
-            task=task,
+            task=str(task),
             tile=tile,
             tiles=tiles.source,
             keras_task_psnr=task_psnr(reference, tiles.clean),
@@ -149,27 +154,6 @@ def convert(
         with replaced(folder / "report.json") as path:
             path.write_text(report.as_json())
     return report
-
-
-def _check_student(model, name):
-    """Refuses what is no restorer of RGB images, and says why."""
-    inputs, outputs = model.inputs or (), model.outputs or ()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise InputError(
-            f"{name}: a student maps one image to one; this model has {len(inputs)} inputs and "
-            f"{len(outputs)} outputs. Save the restoring part alone."
-        )
-    shapes = tuple(inputs[0].shape), tuple(outputs[0].shape)
-    if len(shapes[0]) != 4 or shapes[0] != shapes[1]:
-        raise InputError(
-            f"{name}: a student maps images (batch, height, width, channels) to images of the same "
-            f"size; this model maps {shapes[0]} to {shapes[1]}."
-        )
-    if shapes[0][-1] != 3:
-        raise InputError(
-            f"{name}: takes images of {shapes[0][-1]} channels; export and its calibration are for "
-            "RGB students."
-        )
 
 
 def _sensitivity(source, tiles, progress):

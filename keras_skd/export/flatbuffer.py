@@ -9,7 +9,7 @@ from functools import cache
 import flatbuffers
 import numpy as np
 
-from keras_skd.tflite import METADATA_NAME
+from keras_skd.runners import METADATA_NAME
 
 _SUFFIX = re.compile(r"_\d+$")
 

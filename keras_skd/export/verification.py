@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from keras_skd.errors import FailedCheckError
+
 
 def residual_psnr(restored, reference, image):
     """PSNR of the residual ``restored - image``, whose peak is the reference residual's own.
@@ -33,6 +35,7 @@ def tile_psnrs(restored, clean):
     """PSNR of each tile to the clean one in dB, on 8 bits as the papers measure it."""
     from keras_skd.metrics import psnr
 
+    restored = np.clip(restored, 0, 1)
     return np.array([psnr(*pair) for pair in zip(restored, clean, strict=True)])
 
 
@@ -41,18 +44,11 @@ def task_psnr(restored, clean):
     return float(tile_psnrs(restored, clean).mean())
 
 
-def run_keras(model, images):
-    """Restores images one by one with a Keras model of batch 1; float32, the images' shape."""
-    import tensorflow as tf
-
-    run = tf.function(lambda image: model(image, training=False))
-    return np.concatenate([run(image[None]).numpy() for image in images])
-
-
 def task_ssim(restored, clean):
     """Mean SSIM to the clean tiles, on 8 bits as the papers measure it."""
     from keras_skd.metrics import ssim
 
+    restored = np.clip(restored, 0, 1)
     return float(np.mean([ssim(*pair) for pair in zip(restored, clean, strict=True)]))
 
 
@@ -70,10 +66,12 @@ def verify_on_cpu(path, reference, tiles):
         (PSNR in dB), and ``latencies``, a list of :class:`keras_skd.export.report.Latency`; and the
         restored tiles.
     """
-    from keras_skd.tflite import TFLiteRunner
+    from keras_skd.runners import TFLiteRunner
 
     runner = TFLiteRunner(path)
     restored = np.stack([runner(image) for image in tiles.degraded])
+    if not np.isfinite(restored).all():
+        raise FailedCheckError(f"{path}: the restored tiles hold values that are no numbers.")
     score = task_psnr(restored, tiles.clean)
     error = np.mean((np.float64(restored) - reference) ** 2)
     return {
@@ -102,8 +100,9 @@ def measure_latency(path, image, threads, runs=7):
         A :class:`keras_skd.export.report.Latency`.
     """
     from keras_skd.export.report import Latency
-    from keras_skd.tflite import TFLiteRunner
+    from keras_skd.runners import TFLiteRunner, latencies_ms
 
-    times = TFLiteRunner(path, threads=threads).latencies_ms(image, runs)
+    runner = TFLiteRunner(path, threads=threads)
+    times = latencies_ms(lambda: runner(image), runs)
     quartiles = np.percentile(times, (25, 50, 75))
     return Latency(threads, float(quartiles[1]), float(quartiles[2] - quartiles[0]), runs)

@@ -5,7 +5,7 @@ from keras_skd.models.checkpoint import (
     load_pytorch_checkpoint,
     read_pytorch_checkpoint,
 )
-from keras_skd.models.files import load_model, with_image_size
+from keras_skd.models.files import load_model, read_metadata, save_model, with_image_size
 from keras_skd.models.presets import PRESETS, Preset
 from keras_skd.models.restormer import Restormer
 from keras_skd.models.uformer import Uformer
@@ -18,6 +18,8 @@ __all__ = [
     "Uformer",
     "load_model",
     "load_pytorch_checkpoint",
+    "read_metadata",
     "read_pytorch_checkpoint",
+    "save_model",
     "with_image_size",
 ]

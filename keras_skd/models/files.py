@@ -1,37 +1,45 @@
-"""Models by name or file, and the same model at another image size."""
+"""Models by name or file, what a file remembers, and the same model at another image size."""
 
+import json
 import re
+import zipfile
 from pathlib import Path
 
 import keras
 
 from keras_skd.errors import InputError, MissingFileError
+from keras_skd.files import replaced
 from keras_skd.models.presets import PRESETS
 
+_METADATA = "keras_skd.json"  # member of a .keras file, which Keras does not look at
 
-def load_model(name_or_file):
+
+def load_model(name_or_file, trained=False):
     """Loads a model by preset name (see :data:`PRESETS`) or from a ``.keras`` file.
 
     Args:
         name_or_file: ``"restormer_tiny"`` or a path.
+        trained: Whether a preset without bundled weights is refused: it would be built with random
+            ones.
 
     Returns:
         A :class:`keras.Model` that maps ``(batch, height, width, channels)`` images in 0..1 to
         restored images of the same size.
 
     Raises:
-        ValueError: It is neither, or the file is no Keras model.
-        FileNotFoundError: The file does not exist.
+        InputError: It is neither, the file is no Keras model, or the preset was never trained.
+        MissingFileError: The file does not exist.
     """
-    if str(name_or_file) in PRESETS:
-        return PRESETS[str(name_or_file)].build()
-    path = Path(name_or_file)
-    if path.suffix != ".keras":
-        raise InputError(
-            f"{str(name_or_file)!r} is neither a preset ({', '.join(PRESETS)}) nor a .keras file."
-        )
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such model file.")
+    name = str(name_or_file)
+    if name in PRESETS:
+        if trained and PRESETS[name].weights is None:
+            bundled = ", ".join(key for key, preset in PRESETS.items() if preset.weights)
+            raise InputError(
+                f"{name} is an architecture without trained weights; train it, give a .keras file, "
+                f"or use a trained preset ({bundled})."
+            )
+        return PRESETS[name].build()
+    path = _model_file(name)
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
@@ -43,6 +51,54 @@ def load_model(name_or_file):
             ) from error
         first_line = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise InputError(f"{path}: not a Keras model file ({first_line[:200]}).") from error
+
+
+def _model_file(name):
+    path = Path(name)
+    if path.suffix != ".keras":
+        raise InputError(f"{name!r} is neither a preset ({', '.join(PRESETS)}) nor a .keras file.")
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such model file.")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: damaged, or no .keras file; copy it again or train anew.")
+    return path
+
+
+def save_model(model, path, metadata):
+    """Writes a ``.keras`` file that remembers what the model was trained for.
+
+    Args:
+        model: A :class:`keras.Model`.
+        path: The file.
+        metadata: A dict that JSON can hold: ``task``, ``noise``, ``sigma`` of
+            :meth:`keras_skd.tasks.Task.as_dict`, and more.
+    """
+    with replaced(path) as temporary:
+        # Keras chooses the format by the suffix, which the temporary name keeps.
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_METADATA, json.dumps(metadata))
+
+
+def read_metadata(name_or_file):
+    """What :func:`save_model` wrote, or what a preset with weights was trained for.
+
+    Args:
+        name_or_file: As for :func:`load_model`.
+
+    Returns:
+        A dict, empty for a file of another origin and for a preset without weights.
+
+    Raises:
+        InputError: It is neither preset nor model file.
+        MissingFileError: The file does not exist.
+    """
+    name = str(name_or_file)
+    if name in PRESETS:
+        task = PRESETS[name].task
+        return {} if task is None else task.as_dict()
+    with zipfile.ZipFile(_model_file(name)) as archive:
+        return json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
 
 
 def with_image_size(model, image_size):

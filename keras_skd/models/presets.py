@@ -5,6 +5,7 @@ from pathlib import Path
 
 from keras_skd.models.restormer import Restormer
 from keras_skd.models.uformer import Uformer
+from keras_skd.tasks import Task
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 
@@ -18,12 +19,14 @@ class Preset:
         arguments: The constructor's arguments.
         description: One line for ``--help`` and error messages.
         weights: File of bundled weights in the package, or None.
+        task: The :class:`~keras_skd.tasks.Task` that the weights were trained for.
     """
 
     family: type
     arguments: dict = field(repr=False)
     description: str
     weights: str | None = None
+    task: Task | None = None
 
     def build(self, image_size=None, load_weights=True):
         """Makes the model, with the bundled weights where there are any.
@@ -74,6 +77,7 @@ PRESETS = {
         _LIGHT,
         "bundled teacher: restormer_light for blind Gaussian colour denoising, sigma 0..50",
         weights="restormer_denoise.weights.h5",
+        task=Task("denoise", "gaussian", "0-50"),
     ),
     "restormer_tiny": Preset(
         Restormer,

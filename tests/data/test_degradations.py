@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_skd.data import CameraNoise, GaussianNoise, MotionBlur, Rain, degradation_for
+from keras_skd.data import CameraNoise, GaussianNoise, MotionBlur, Rain
 from keras_skd.data.degradations import reflect_pad, to_linear, to_srgb
 
 
@@ -32,20 +32,6 @@ def test_blind_noise_draws_a_level_an_image():
     assert levels.min() < 6
     assert levels.max() > 44
     assert abs(levels.mean() - 25) < 6  # 64 uniform draws: a standard error of 1.8
-
-
-@pytest.mark.parametrize(
-    ("text", "levels"), [("25", (25, 25)), ("0-50", (0, 50)), ("2.5-7", (2.5, 7))]
-)
-def test_parse(text, levels):
-    noise = GaussianNoise.parse(text)
-    assert (noise.sigma_min, noise.sigma_max) == levels
-
-
-@pytest.mark.parametrize("text", ["", "loud", "5-", "50-0", "-5", "300", "1-2-3"])
-def test_parse_refuses(text):
-    with pytest.raises(ValueError, match="sigma must be"):
-        GaussianNoise.parse(text)
 
 
 DEGRADATIONS = [GaussianNoise(0, 50), CameraNoise(), Rain(), MotionBlur()]
@@ -253,17 +239,3 @@ def test_reflection_is_that_of_numpy(height, width, margin):
 def test_ranges_are_checked(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_the_degradation_of_a_task():
-    clean, pairs = [(0,)], [(0, 1)]
-    assert degradation_for("denoise", clean, "0-50") == GaussianNoise(0, 50)
-    assert degradation_for("denoise", clean, noise="camera") == CameraNoise()
-    assert degradation_for("derain", clean) == Rain()
-    assert degradation_for("deblur", clean) == MotionBlur()
-    for task in ("denoise", "derain", "deblur"):
-        assert degradation_for(task, pairs) is None
-    with pytest.raises(ValueError, match="sigma must be"):
-        degradation_for("denoise", clean, "loud")
-    with pytest.raises(ValueError, match="--noise must be one of gaussian, camera"):
-        degradation_for("denoise", clean, noise="quantum")

@@ -7,7 +7,7 @@ import pytest
 from keras_skd.export.flatbuffer import compacted, layer_of, read_graph, with_metadata
 from keras_skd.export.schemes import float32
 from keras_skd.models import Restormer, with_image_size
-from keras_skd.tflite import TFLiteRunner
+from keras_skd.runners import TFLiteRunner
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 
 from keras_skd.export.gpu.run import verify_on_gpu
 from keras_skd.export.schemes import float32
-from keras_skd.export.verification import run_keras
 from keras_skd.models import PRESETS, with_image_size
+from keras_skd.runners import KerasRunner
 
 STUDENTS = [name for name in PRESETS if name.endswith(("_tiny", "_small", "_base"))]
 # One of each family where textures come near the largest.
@@ -55,7 +55,7 @@ def test_a_student_is_right_on_the_gpu(driver_named, tmp_path, name, size):
     model, image = demanding_student(name, size)
     file = tmp_path / f"{name}.tflite"
     file.write_bytes(float32(model))
-    runs = verify_on_gpu(file, image, drivers, reference=run_keras(model, image))
+    runs = verify_on_gpu(file, image, drivers, reference=KerasRunner(model).batch(image))
     assert [run["precision"] for run in runs] == ["float32", "float16"]
     for run in runs:
         assert run["failure"] is None, run

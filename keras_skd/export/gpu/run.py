@@ -113,7 +113,7 @@ def verify_on_gpu(
         against the reference (dB, None if nothing ran), ``latency_ms`` (None for a driver in
         software, whose time says nothing) and ``failure``, a line of text or None.
     """
-    from keras_skd.tflite import TFLiteRunner
+    from keras_skd.runners import TFLiteRunner
 
     drivers = find_drivers() if drivers is None else drivers
     if reference is None:

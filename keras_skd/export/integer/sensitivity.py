@@ -99,7 +99,7 @@ def measure(source, degraded, clean, on_progress=None):
         A :class:`Sensitivity`.
     """
     from keras_skd.export.verification import residual_psnr, tile_psnrs
-    from keras_skd.tflite import TFLiteRunner
+    from keras_skd.runners import TFLiteRunner
 
     def run(content):
         runner = TFLiteRunner(content)

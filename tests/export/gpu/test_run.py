@@ -7,7 +7,7 @@ import pytest
 from keras_skd.export.gpu.run import Driver, find_drivers, verify_on_gpu
 from keras_skd.export.schemes import Source
 from keras_skd.models import Restormer, with_image_size
-from keras_skd.tflite import TFLiteRunner
+from keras_skd.runners import TFLiteRunner
 
 DRIVERS = ("SwiftShader", "lavapipe")
 

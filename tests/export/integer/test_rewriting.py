@@ -11,7 +11,8 @@ from keras_skd.export.integer.rewriting import with_distributed_output, without_
 from keras_skd.export.schemes import Source, float32, static_int8
 from keras_skd.export.verification import residual_psnr
 from keras_skd.models import Restormer, Uformer, load_model, with_image_size
-from keras_skd.tflite import TFLiteRunner
+from keras_skd.runners import TFLiteRunner
+from keras_skd.tasks import Task
 
 IN_INT8 = {"DEPTH_TO_SPACE", "EXP", "LEAKY_RELU", "REDUCE_MAX", "TILE"}
 
@@ -96,7 +97,7 @@ def test_the_last_convolution_is_taken_of_the_terms(terms, convolutions):
 
 def test_the_bundled_teacher_bears_full_integer():
     """On noisy photographs; without the distributed output it is farther from float."""
-    tiles = load_tiles(64)
+    tiles = load_tiles(64, Task.of("denoise"))
     model = with_image_size(load_model("restormer_denoise"), (64, 64))
     source = Source(model, tiles.calibration[:8])
     images = tiles.degraded[:4]

@@ -1,0 +1,132 @@
+"""The one way from images to pairs: training, validation, evaluation, calibration and the demo."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_skd.data.images import image_name, image_size, load_image
+from keras_skd.errors import InputError
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def make_pairs(images, degradation=None, seed=(0, 0), *, channels=3, margin=0):
+    """Degraded and clean images of a batch. Works in eager mode and in ``tf.data`` graphs.
+
+    Args:
+        images: uint8 ``(batch, images of a group, height, width, 3)``: one image of a group is
+            clean, two are input and target.
+        degradation: Of :mod:`keras_skd.data.degradations`; None for groups of two.
+        seed: Two integers; the same seed gives the same degradation.
+        channels: 3, or 1 for grey images (luma of BT.601).
+        margin: Pixels of surroundings on every side of the images, which blur into them; 0 or
+            ``degradation.margin``. The result is without them.
+
+    Returns:
+        ``(degraded, clean)``, float32 ``(batch, height, width, channels)``; clean is in 0..1.
+    """
+    images = tf.cast(images, tf.float32) / 255.0
+    if channels == 1:
+        images = tf.reduce_sum(images * _LUMA, axis=-1, keepdims=True)
+    clean = images[:, 0]
+    if degradation is None:
+        return clean, images[:, 1]
+    if not margin:
+        return degradation(clean, seed), clean
+    degraded = degradation.within_margin(clean, seed)
+    clean = clean[:, margin:-margin, margin:-margin]
+    return tf.ensure_shape(degraded, clean.shape), clean
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image of a data set.
+
+    Attributes:
+        name: What it is called in tables.
+        degraded: float32 ``(height, width, channels)``.
+        clean: The same shape, in 0..1.
+    """
+
+    name: str
+    degraded: np.ndarray
+    clean: np.ndarray
+
+
+class ImagePairs:
+    """Images as pairs, read when asked for, each degraded alike whenever that is.
+
+    Args:
+        groups: ``(clean,)`` or ``(input, target)``, see :func:`keras_skd.data.find_groups`; each is
+            what :func:`~keras_skd.data.images.load_image` takes.
+        degradation: For clean images; None for pairs. Image ``i`` is degraded with the seed
+            ``(seed, i)``.
+        seed: Of the degradation.
+        channels: 3, or 1 for grey images.
+    """
+
+    def __init__(self, groups, degradation=None, seed=0, channels=3):
+        self.groups, self.channels = list(groups), channels
+        self._degradation, self._seed = degradation, seed
+        self.names = image_names(self.groups)
+
+    def __len__(self):
+        return len(self.groups)
+
+    def __getitem__(self, index):
+        """The :class:`Pair` at ``index``.
+
+        Raises:
+            InputError: An image cannot be read, or the two of a pair differ in size.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        group = self.groups[index]
+        images = [load_image(source) for source in group]
+        if images[0].shape != images[-1].shape:
+            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
+            raise InputError(f"{group[0]}: {sizes} pixels; images of a pair are of one size.")
+        degraded, clean = make_pairs(
+            np.stack(images)[None], self._degradation, (self._seed, index), channels=self.channels
+        )
+        return Pair(self.names[index], degraded[0].numpy(), clean[0].numpy())
+
+    def check_sizes(self, smallest):
+        """Checks every image's size by the head of its file, so that nothing is found late.
+
+        Args:
+            smallest: Least height and width in pixels.
+
+        Raises:
+            InputError: An image is smaller, cannot be read, or differs from its pair.
+        """
+        for group in self.groups:
+            sizes = [size_of(source) for source in group]
+            if sizes[0] != sizes[-1] or min(sizes[0]) < smallest:
+                listed = " and ".join(f"{width}x{height}" for height, width in sizes)
+                raise InputError(
+                    f"{group[0]}: {listed} pixels; images of a pair are of one size, at least "
+                    f"{smallest}x{smallest}."
+                )
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+
+def size_of(source):
+    """``(height, width)`` of what :func:`~keras_skd.data.images.load_image` takes.
+
+    By the head of a file; what lies in a MATLAB file is read.
+    """
+    if hasattr(source, "parts") or isinstance(source, str):
+        return image_size(source)
+    return load_image(source).shape[:2]
+
+
+def image_names(groups):
+    """What the images are called in tables: file names, with their folders where those repeat."""
+    names = [image_name(group[0]) for group in groups]
+    if len(set(names)) < len(names) and all(hasattr(group[0], "parts") for group in groups):
+        names = ["_".join(group[0].parts[-3:]) for group in groups]
+    return names
