@@ -1,39 +1,59 @@
 """Soft knowledge distillation of image-restoration transformers, for phones.
 
-Importing the package does no work: each name is loaded when it is first used.
+Importing the package does no work: each name is loaded when it is first used, and the layers are
+registered with Keras when Keras is imported, so that ``keras.saving.load_model`` reads students.
 """
 
 import importlib
+import importlib.abc
+import importlib.util
+import sys
 
-__version__ = "0.1.0"
+from keras_skd.lazy import lazy_names
 
-_HOMES = {
-    "CheckpointError": "keras_skd.models",
-    "Distiller": "keras_skd.distillation",
-    "Restormer": "keras_skd.models",
-    "SKDConfig": "keras_skd.distillation",
-    "Uformer": "keras_skd.models",
-    "load_model": "keras_skd.models",
-    "load_pytorch_checkpoint": "keras_skd.models",
-    "with_image_size": "keras_skd.models",
-}
-_MODULES = {
-    "losses": "keras_skd.distillation.losses",
-    "metrics": "keras_skd.metrics",
-    "presets": "keras_skd.models.presets",
-    "tiling": "keras_skd.tiling",
-}
+__version__ = "0.2.0"
 
-__all__ = ["__version__", *_HOMES, *_MODULES]
-
-
-def __getattr__(name):
-    if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'keras_skd' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "CheckpointError": "models",
+        "Distiller": "distillation",
+        "Restormer": "models",
+        "SKDConfig": "distillation",
+        "Task": "tasks",
+        "Uformer": "models",
+        "load_model": "models",
+        "load_pytorch_checkpoint": "models",
+        "losses": "distillation.losses",
+        "metrics": "metrics",
+        "presets": "models.presets",
+        "tiling": "tiling",
+        "with_image_size": "models",
+    },
+)
 
 
-def __dir__():
-    return sorted(__all__)
+class _RegisterWithKeras(importlib.abc.MetaPathFinder):
+    """Imports the models, which registers their layers, once Keras has been imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        """Finds Keras as Python does, and adds to what is run when it is loaded."""
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            run = spec.loader.exec_module
+
+            def run_and_register(module):
+                run(module)
+                importlib.import_module("keras_skd.models")
+
+            spec.loader.exec_module = run_and_register
+        return spec
+
+
+if "keras" in sys.modules:
+    importlib.import_module("keras_skd.models")
+else:
+    sys.meta_path.insert(0, _RegisterWithKeras())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.files import replaced, write_csv, write_json
-from keras_skd.tasks import NOISES, TASK_NAMES, Task, resolved
+from keras_skd.tasks import CHANNELS, NOISES, TASK_NAMES, Task, resolved
 
 _SHEET = 4  # images at each end of the contact sheet
 _CROP = 192  # pixels of each picture on it
@@ -174,8 +174,6 @@ def _strip(degraded, restored, target):
 
 def parser():
     """The command's arguments."""
-    from keras_skd.metrics import CHANNELS
-
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.evaluate",
         description="PSNR and SSIM of a model on a data set.",

@@ -12,8 +12,7 @@ from skimage.metrics import structural_similarity
 
 from keras_skd.data.images import to_uint8
 from keras_skd.errors import InputError
-
-CHANNELS = ("rgb", "y")
+from keras_skd.tasks import CHANNELS
 
 # Which channels the papers of a task measure.
 

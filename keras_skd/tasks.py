@@ -11,6 +11,7 @@ from keras_skd.errors import InputError
 
 RECORDED = "recorded"  # noise of a data set of pairs: it can be learnt and measured, not made
 DEFAULT_SIGMA = "25"
+CHANNELS = ("rgb", "y")  # what PSNR and SSIM are measured on
 
 
 @dataclass(frozen=True)

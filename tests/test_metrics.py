@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from keras_skd.data.images import read_image
-from keras_skd.metrics import CHANNELS, PSNR, SSIM, psnr, ssim
+from keras_skd.metrics import PSNR, SSIM, psnr, ssim
+from keras_skd.tasks import CHANNELS
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import pytest
 
 from keras_skd.data import CameraNoise, GaussianNoise, MotionBlur, Rain
 from keras_skd.errors import InputError
-from keras_skd.metrics import CHANNELS
 from keras_skd.models import PRESETS
-from keras_skd.tasks import RECORDED, TASK_NAMES, Task, resolved, sigma_range
+from keras_skd.tasks import CHANNELS, RECORDED, TASK_NAMES, Task, resolved, sigma_range
 
 BLIND = Task("denoise", "gaussian", "0-50")
 CAMERA = Task("denoise", "camera")

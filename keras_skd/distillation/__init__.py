@@ -1,6 +1,12 @@
-"""Soft knowledge distillation: the losses and the Distiller."""
+"""Distillation: stages, losses, methods and the Keras model that trains with them."""
 
-from keras_skd.distillation.distiller import Distiller
-from keras_skd.distillation.methods import METHODS, SKDConfig
+from keras_skd.lazy import lazy_names
 
-__all__ = ["METHODS", "Distiller", "SKDConfig"]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "METHODS": "methods",
+        "Distiller": "distiller",
+        "SKDConfig": "methods",
+    },
+)
