@@ -17,7 +17,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 def parser():
     """The command's arguments."""
     result = argparse.ArgumentParser(
-        prog="python exports/convert.py",
+        prog="python -m keras_skd.convert",
         description="Converts a student to .tflite files and verifies each.\n\nschemes:\n"
         + "\n".join(f"  {name:19}{scheme.description}" for name, scheme in SCHEMES.items()),
         formatter_class=_HelpFormatter,
