@@ -15,14 +15,23 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+GOLDEN = Path(__file__).resolve().parent / "golden"
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
 
 @pytest.fixture(scope="session")
 def shared_folder():
-    """The folder ``shared`` beside the repository, with golden references and photos."""
-    folder = Path(__file__).resolve().parents[2] / "shared"
-    if not (folder / "golden").is_dir():
-        pytest.skip("there is no folder ../shared/golden with the recorded references")
-    return folder
+    """The folder ``shared`` beside the repository, with more golden references and photos.
+
+    Where it is absent the test is skipped. Where it is there it has to be whole: a part that moved
+    would turn tests off without a word.
+    """
+    if not _SHARED.is_dir():
+        pytest.skip("there is no folder ../shared with the developers' data")
+    for part in ("golden", "data/test", "data/train", "cases"):
+        if not (_SHARED / part).is_dir():
+            pytest.fail(f"../shared is there, but ../shared/{part} is not")
+    return _SHARED
 
 
 class Golden:
@@ -44,10 +53,16 @@ class Golden:
             }
 
 
-@pytest.fixture(scope="session")
-def golden(shared_folder):
-    """``golden(name)`` reads a :class:`Golden`."""
-    return lambda name: Golden(shared_folder / "golden", name)
+@pytest.fixture
+def golden(request):
+    """``golden(name)`` reads a :class:`Golden`, of the tests' own folder or of ``../shared``."""
+
+    def read(name):
+        if (GOLDEN / f"{name}.npz").exists():
+            return Golden(GOLDEN, name)
+        return Golden(request.getfixturevalue("shared_folder") / "golden", name)
+
+    return read
 
 
 _STORAGE_NAMES = {
