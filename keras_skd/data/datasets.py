@@ -1,24 +1,34 @@
 """Data sets by the layout that people have on disk.
 
-:func:`recognise` looks at the names of folders and files alone; ``docs/data.md`` lists the layouts,
-the licences and where to get each data set.
+:func:`recognise` looks at the names of folders and files alone and decodes nothing;
+``docs/data.md`` lists the layouts, the licences and where to get each data set.
 """
 
 import os
 import re
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from keras_skd.data.images import is_image
+from keras_skd.data.images import IMAGE_SUFFIXES, is_image
+from keras_skd.data.layouts import (
+    PAIRED_TARGETS,
+    TASK_TITLES,
+    clean_set,
+    is_known_set,
+    layouts,
+    normalised,
+    paired_set,
+    read_folder_name,
+)
 from keras_skd.data.mat_files import dnd_crops, sidd_blocks
+from keras_skd.data.matching import flat_pairs, match_sides, natural, some
 from keras_skd.errors import InputError, MissingFileError
 
-# What a split is called in the folders of the data sets.
-_SPLIT_FOLDERS = {
-    "train": ("train", "training", "Train", "Training"),
-    "test": ("test", "testing", "Test", "Testing", "val", "validation"),
-}
-_DEPTH = 4  # folders below the one given
+_DEPTH = 6  # folders below the one given
+_LISTED = 8  # folders that a message lists
+BLURS = ("blur", "blur_gamma")
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,8 @@ class DataSet:
         kind: ``"pairs"`` of ``(input, target)``, ``"clean"`` images ``(target,)``, or ``"noisy"``
             ones without ground truth ``(input,)``.
         groups: The images: paths, or what has ``read()`` (:class:`keras_skd.data.MatImage`).
-        task: What the data set is usually used for; None for any.
+        task: The task that its pairs are of; None for any.
+        note: What else the user should know of how it was read, or ``""``.
     """
 
     name: str
@@ -39,6 +50,7 @@ class DataSet:
     kind: str
     groups: list = field(repr=False)
     task: str | None = None
+    note: str = ""
 
     def __str__(self):
         count = len(self.groups)
@@ -48,93 +60,63 @@ class DataSet:
             "noisy": f"{count} degraded photographs without ground truth",
         }[self.kind]
         title = "" if self.name in ("pairs", "clean photographs") else f"{self.name}, "
-        return f"{self.folder}: {title}{what}"
+        return f"{self.folder}: {title}{what}" + (f" ({self.note})" if self.note else "")
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Pairs by the names of their files, without suffix, relative to the data set's folder."""
-
-    name: str
-    task: str
-    input: str  # regular expression of an input's name
-    target: str  # the target's name, as a template of the expression's groups
-
-
-_LAYOUTS = (
-    _Layout(
-        "Rain200 or Rain100", "derain", r"rain/(?:X2/)?norain-(\d+)(?:x2)?", r"norain/norain-\1"
-    ),
-    _Layout("Rain100", "derain", r"rainy/rain-(\d+)", r"norain-\1"),
-    _Layout("Rain100", "derain", r"rain-(\d+)", r"norain-\1"),
-    _Layout("Rain1400", "derain", r"rainy_image/(\d+)_(\d+)", r"ground_truth/\1"),
-    _Layout("SPA", "derain", r"rain/(.+)", r"gt/\1gt"),
-    _Layout("GoPro", "deblur", r"(GOPR[^/]+)/blur/([^/]+)", r"\1/sharp/\2"),
-    _Layout("RealBlur", "deblur", r"(scene\d+)/blur/blur_(\d+)", r"\1/gt/gt_\2"),
-    _Layout("SIDD", "denoise", r"((?:Data/)?[^/]+/(?:\d+_)?)NOISY_SRGB(.*)", r"\1GT_SRGB\2"),
-)
-_HIDE = {
-    "train": _Layout("HIDE", "deblur", r"train/([^/]+)", r"GT/\1"),
-    "test": _Layout("HIDE", "deblur", r"test/(?:[^/]+/)?([^/]+)", r"GT/\1"),
-}
-
-# Data sets that are handed on in the plain layouts too; by the folder's name then.
-_NAMED = {
-    "derain": (
-        *("Rain13K", "Rain100L", "Rain100H", "Rain200L", "Rain200H", "Rain1400"),
-        *("Test100", "Test1200", "Test2800", "SPA"),
-    ),
-    "deblur": ("GoPro", "HIDE", "RealBlur-J", "RealBlur-R"),
-    "denoise": ("SIDD", "CBSD68", "Kodak24", "McMaster", "Urban100"),
-}
-# Clean sets by their files, whatever the folder is called: pattern and number.
-_CLEAN = (
-    ("Kodak24", r"kodim\d\d", 24),
-    ("McMaster", r"\d{1,2}", 18),
-    ("Urban100", r"img_\d{3}(?:_SRF_\d_HR)?", 100),
-)
-
-
-def recognise(folder, split="test"):
+def recognise(folder, split="test", task=None, *, blur="blur"):
     """Finds out what a folder holds.
 
     Args:
-        folder: A data set's folder, as it is unpacked; ``input/`` and ``target/`` with equal file
-            names (suffixes may differ); or clean images.
+        folder: A data set's folder, as it is unpacked; pairs in two folders, such as ``input/`` and
+            ``target/``, ``blur/`` and ``sharp/``; or clean images.
         split: ``"train"`` or ``"test"``: which one where the folder holds both.
+        task: ``denoise``, ``derain`` or ``deblur``: chooses among data sets of several tasks, and
+            refuses one of another task. None takes any.
+        blur: ``"blur"``, or ``"blur_gamma"`` for the inputs of GoPro that were averaged with a
+            gamma curve.
 
     Returns:
         A :class:`DataSet`.
 
     Raises:
-        FileNotFoundError: The folder does not exist, or half a pair of folders is missing.
-        ValueError: It holds no images, several data sets, or images without a partner.
+        MissingFileError: The folder does not exist, or half a pair of folders is missing.
+        InputError: It holds no images, several data sets, images without a partner, two files for
+            one image, a data set of another task, or its layout is not known.
     """
     folder = Path(folder)
+    if split not in ("train", "test") or blur not in BLURS:
+        raise InputError(
+            f"split train or test and blur or blur_gamma expected; got {split}, {blur}."
+        )
     if not folder.exists():
         raise MissingFileError(f"{folder}: no such folder.")
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give the folder that holds the images.")
-    found = _recognise_here(folder, split)
-    if found is not None:
-        return found
-    inner = [folder / name for name in _SPLIT_FOLDERS[split] if (folder / name).is_dir()][:1]
-    inner = inner or sorted(path for path in folder.iterdir() if _is_visible_folder(path))
-    if len(inner) == 1:
-        return recognise(inner[0], split)
-    found = [data for data in (_recognise_here(path, split) for path in inner) if data is not None]
-    if len(found) > 1:
-        names = ", ".join(str(data.folder) for data in found[:8])
-        raise InputError(f"{folder}: holds several data sets; give one of them: {names}.")
-    if not found:
+    tree = _Tree.read(folder)
+    if not tree.count and not tree.has_mat:
         raise InputError(
-            f"{folder}: no images in it that are recognised; give a folder of images, or one with "
-            "input/ and target/ (docs/data.md lists the layouts)."
+            f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}); give a folder of "
+            "images, or one with input/ and target/ (docs/data.md lists the layouts)."
         )
-    return found[0]
+    found = _Search(split, blur).below(tree)
+    if len(found) > 1:
+        fitting = [data for data in found if task is not None and data.task == task]
+        if len(fitting) != 1:
+            raise InputError(_several(tree, found))
+        found = fitting
+    if not found:
+        raise InputError(_unknown(tree))
+    data = found[0]
+    if task is not None and data.task not in (None, task):
+        raise InputError(_other_task(data, task))
+    if data.kind == "clean":
+        _refuse_half(data.folder)
+    if blur != "blur" and not data.name.endswith(blur):
+        raise InputError(f"{data.folder}: has no folders {blur}/, which only GoPro has.")
+    return data
 
 
-def find_groups(folder, task, split="test", report=None):
+def find_groups(folder, task, split="test", report=None, *, blur="blur"):
     """The images of a folder, for training or measuring.
 
     Args:
@@ -142,20 +124,22 @@ def find_groups(folder, task, split="test", report=None):
         task: ``denoise``, ``derain`` or ``deblur``.
         split: As for :func:`recognise`.
         report: Called with one line of what was recognised, such as ``print``.
+        blur: As for :func:`recognise`.
 
     Returns:
         A list of ``(input, target)``, or of ``(clean,)`` where the input is to be made by a
         degradation.
 
     Raises:
-        FileNotFoundError: As :func:`recognise`.
-        ValueError: As :func:`recognise`, or the data set has no ground truth.
+        MissingFileError: As :func:`recognise`.
+        InputError: As :func:`recognise`, or the data set has no ground truth.
     """
-    data = recognise(folder, split)
+    data = recognise(folder, split, task, blur=blur)
     if data.kind == "noisy":
         raise InputError(
             f"{data.folder}: {data.name} has no public ground truth, so that {task} can be neither "
-            "trained nor measured on it; restore it instead."
+            "trained nor measured on it; restore it, or write what its authors' server takes "
+            "with evaluate --submission."
         )
     if report is not None:
         made = {"denoise": "noise", "derain": "rain", "deblur": "motion blur"}[task]
@@ -163,101 +147,336 @@ def find_groups(folder, task, split="test", report=None):
     return data.groups
 
 
-def _is_visible_folder(path):
-    return path.is_dir() and not path.name.startswith(".")
+@dataclass
+class _Tree:
+    """A folder, its image files and its folders, without what is hidden."""
+
+    path: Path
+    files: list
+    folders: list
+    has_mat: bool
+
+    @classmethod
+    def read(cls, path, depth=_DEPTH):
+        files, folders, has_mat = [], [], False
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: natural(entry.name))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            inner = path / entry.name
+            if entry.is_dir():
+                if depth:
+                    folders.append(cls.read(inner, depth - 1))
+            elif is_image(inner):
+                files.append(inner)
+            has_mat = has_mat or entry.name.endswith(".mat")
+        return cls(path, files, folders, has_mat or any(inner.has_mat for inner in folders))
+
+    @property
+    def name(self):
+        return self.path.name
+
+    @cached_property
+    def count(self):
+        """Number of images, those in folders included."""
+        return len(self.files) + sum(inner.count for inner in self.folders)
+
+    def walk(self, prefix=""):
+        """``(name, path)`` of all images; the name is relative, without suffix, composed Unicode."""
+        for path in self.files:
+            yield prefix + normalised(path.stem), path
+        for inner in self.folders:
+            yield from inner.walk(f"{prefix}{normalised(inner.name)}/")
+
+    def images(self):
+        """All images by name.
+
+        Raises:
+            InputError: Two files are one image by their names, such as ``a.png`` and ``a.jpg``.
+        """
+        return _by_name(self.walk())
+
+    def here(self):
+        """The images directly in this folder by name; raises as :meth:`images`."""
+        return _by_name((normalised(path.stem), path) for path in self.files)
 
 
-def _recognise_here(folder, split):
-    """The data set whose root is this very folder, or None."""
-    for read in (sidd_blocks, dnd_crops):
-        found = read(folder)
-        if found is not None:
-            name, kind, groups = found
-            return DataSet(name, folder, kind, groups, "denoise")
-    if (folder / "input").is_dir() or (folder / "target").is_dir():
-        return _plain_pairs(folder)
-    if (folder / "real_world.txt").is_file():
-        return DataSet("SPA", folder, "pairs", _listed_pairs(folder, "real_world.txt"), "derain")
-    files = _files(folder)
-    for layout in (*_LAYOUTS, _HIDE[split]):
-        groups = _pairs(folder, files, layout)
-        if groups:
-            name = layout.name
-            if name == "RealBlur":
-                name, groups = _realblur_split(folder, groups, split)
-            return DataSet(
-                _name_of(folder, layout.task) or name, folder, "pairs", groups, layout.task
+def _by_name(named):
+    images = {}
+    for name, path in named:
+        if name in images:
+            raise InputError(
+                f"{images[name]} and {path.name}: two files for one image, for suffixes do not tell "
+                "images apart; remove or rename one."
             )
-    clean = [path for name, path in sorted(files.items()) if "/" not in name]
-    if not clean:
+        images[name] = path
+    return images
+
+
+class _Search:
+    """Looks for data sets, from a folder downwards."""
+
+    def __init__(self, split, blur):
+        self.split, self.blur = split, blur
+
+    def below(self, tree):
+        """The data sets whose roots are this folder or, where it is none, folders below it."""
+        found = self._here(tree)
+        if found is not None:
+            return [found]
+        inner = [folder for folder in tree.folders if folder.count or folder.has_mat]
+        inner, note = self._of_split(inner)
+        found = [data for folder in inner for data in self.below(folder)]
+        return [replace(data, note=data.note or note) for data in found]
+
+    def _of_split(self, folders):
+        """Those of the split, if the names tell; and a note where only the other one is there."""
+        named = [(read_folder_name(folder.name), folder) for folder in folders]
+        splits = {name.split for name, _ in named if name.split}
+        wanted = _wanted(self.split, splits)
+        if wanted is None:
+            return folders, f"there is no {self.split}/ beside it" if len(
+                folders
+            ) == 1 and splits else ""
+        chosen = [(name, folder) for name, folder in named if name.split == wanted]
+        # DPDD: the views of the left and right half-pixels beside the image, train_c.
+        middle = [folder for name, folder in chosen if name.rest == ("c",)]
+        views = {name.rest for name, _ in chosen} <= {("c",), ("l",), ("r",)}
+        return (middle if middle and views else [folder for _, folder in chosen]), ""
+
+    def _here(self, tree):
+        """The data set whose root is this very folder, or None."""
+        for read in (sidd_blocks, dnd_crops):
+            found = read(tree.path)
+            if found is not None:
+                name, kind, groups = found
+                return DataSet(name, tree.path, kind, groups, "denoise")
+        if not tree.count:
+            return None
+        for find in (self._listed, self._known, self._sided, self._scenes, self._flat, self._clean):
+            data = find(tree)
+            if data is not None:
+                return data
         return None
-    name = _name_of(folder, "denoise") or "clean photographs"
-    for known, pattern, count in _CLEAN:
-        if len(clean) == count and all(re.fullmatch(pattern, path.stem) for path in clean):
-            name = known
-    return DataSet(name, folder, "clean", [(path,) for path in clean])
+
+    def _listed(self, tree):
+        if (tree.path / "real_world.txt").is_file():
+            groups = _listed_pairs(tree.path, "real_world.txt")
+            return DataSet("SPA", tree.path, "pairs", groups, "derain")
+        return None
+
+    def _known(self, tree):
+        files = list(tree.walk())
+        for layout in layouts(self.split, self.blur):
+            groups = _layout_pairs(tree.path, files, layout)
+            if not groups:
+                continue
+            name, task = layout.name, layout.task
+            if name == "RealBlur":
+                name, groups = _realblur_split(tree.path, groups, self.split)
+            called, called_task = paired_set(tree.path)
+            name = called if called_task == task and not name.startswith("RealBlur-") else name
+            name += " blur_gamma" if name == "GoPro" and self.blur == "blur_gamma" else ""
+            return DataSet(name, tree.path, "pairs", groups, task)
+        return None
+
+    def _sided(self, tree):
+        """Pairs in two folders, one of inputs and one of targets."""
+        pairs = self._side_folders(tree)
+        if not pairs:
+            return None
+        if len(pairs) > 1:
+            if not _alike(" ".join(rest) for rest, *_ in pairs):
+                names = ", ".join(f"{one[1].name} and {one[2].name}" for one in pairs[:_LISTED])
+                raise InputError(
+                    f"{tree.path}: holds several pairs of folders: {names}; put the one that is "
+                    "meant into input/ and target/ of a folder of its own."
+                )
+        return self._of_pairs(tree, pairs)
+
+    def _scenes(self, tree):
+        """Folders of one kind, each with its two sides: the videos or scenes of one set."""
+        inner = [folder for folder in tree.folders if folder.count]
+        names = [folder.name for folder in inner]
+        if len(inner) < 2 or not _alike(names) or any(map(is_known_set, names)):
+            return None
+        pairs = [self._side_folders(folder) for folder in inner]
+        if not all(len(one) == 1 for one in pairs):
+            return None
+        return self._of_pairs(tree, [one[0] for one in pairs])
+
+    def _of_pairs(self, tree, folders):
+        groups, note = [], ""
+        words = {read_folder_name(inputs.name).word for _, inputs, _, _ in folders}
+        name, called_task = paired_set(tree.path)
+        if name is None and len(folders) > 1:
+            name, called_task = paired_set(folders[0][1].path.parent)
+        if words == {"inputc"} or read_folder_name(tree.name).rest == ("c",):
+            name, called_task = "DPDD", "deblur"
+        for _, inputs, targets, _ in folders:
+            sides = inputs.images(), targets.images()
+            try:
+                groups += match_sides(*sides)
+            except InputError:
+                # DPDD's files are called after the camera's counter, input and target apart; its
+                # authors pair them in order.
+                apart = len(sides[0]) == len(sides[1]) and not set(sides[0]) & set(sides[1])
+                if name != "DPDD" or not apart:
+                    raise
+                groups += zip(*map(_in_order, sides), strict=True)
+                note = "names differ: paired in order, as DPDD is"
+        groups = self._split_of_pairs(groups, folders)
+        tasks = {task for *_, task in folders if task}
+        task = tasks.pop() if len(tasks) == 1 else None
+        if name is None or task not in (None, called_task):
+            return DataSet("pairs", tree.path, "pairs", groups, task, note)
+        name += " blur_gamma" if name == "GoPro" and words == {"blurgamma"} else ""
+        return DataSet(name, tree.path, "pairs", groups, called_task, note)
+
+    def _split_of_pairs(self, groups, folders):
+        """Of ``input/train/1``, ``input/test/2`` those of the split."""
+        if len(folders) > 1:
+            return groups
+        inputs = folders[0][1].path
+        tops = [group[0].relative_to(inputs).parts[:-1] for group in groups]
+        splits = [read_folder_name(parts[0]).split if parts else None for parts in tops]
+        wanted = _wanted(self.split, set(splits) - {None})
+        if wanted is None or None in splits:
+            return groups
+        return [group for group, split in zip(groups, splits, strict=True) if split == wanted]
+
+    def _side_folders(self, tree):
+        """Pairs of folders directly in this one: ``(rest, inputs, targets, task)``.
+
+        Raises:
+            InputError: One side is there and the other is not, or there are two of one side.
+        """
+        found = defaultdict(lambda: {"input": [], "target": []})
+        for folder in tree.folders:
+            name = read_folder_name(folder.name)
+            if name.side and folder.count and not _has_sides(folder):
+                found[name.rest, name.split][name.side].append((name, folder))
+        complete = {key: sides for key, sides in found.items() if all(sides.values())}
+        wanted = _wanted(self.split, {split for _, split in complete if split})
+        if wanted is not None:
+            complete = {key: sides for key, sides in complete.items() if key[1] == wanted}
+        if not complete:
+            _refuse_alone(tree, found)
+            return []
+        pairs = []
+        for (rest, _), sides in complete.items():
+            inputs, targets = (
+                self._one_of(tree, sides["input"]),
+                self._one_of(tree, sides["target"]),
+            )
+            tasks = [name.task for name, _ in (inputs, targets) if name.task]
+            pairs.append((rest, inputs[1], targets[1], tasks[0] if tasks else None))
+        return pairs
+
+    def _one_of(self, tree, named):
+        """The folder that is meant among several of one side."""
+        words = [name.word for name, _ in named]
+        if set(words) == {"blur", "blurgamma"}:
+            return named[words.index(self.blur.replace("_", ""))]
+        if "inputc" in words and set(words) <= {"inputc", "inputl", "inputr"}:
+            return named[words.index("inputc")]
+        if set(words) <= {"inputl", "inputr"}:
+            raise InputError(
+                f"{tree.path}: only the left and right views of a dual-pixel camera; the images of "
+                "one view are read, in inputC/ and target/."
+            )
+        if len(named) > 1:
+            names = ", ".join(folder.name for _, folder in named)
+            side = named[0][0].side
+            raise InputError(
+                f"{tree.path}: several folders of {side}s: {names}; leave one of them in a folder "
+                "with its partner."
+            )
+        return named[0]
+
+    def _flat(self, tree):
+        if not tree.files:
+            return None
+        found = flat_pairs(tree.path, tree.here())
+        if found is None:
+            return None
+        groups, task = found
+        name, called_task = paired_set(tree.path)
+        if name is None or task not in (None, called_task):
+            return DataSet("pairs", tree.path, "pairs", groups, task)
+        return DataSet(name, tree.path, "pairs", groups, called_task)
+
+    def _clean(self, tree):
+        if not tree.files:
+            return None
+        images = tree.here()
+        inner = [folder for folder in tree.folders if folder.count]
+        sets = [data for folder in inner for data in self.below(folder) if data.kind == "pairs"]
+        if sets:
+            raise InputError(
+                f"{tree.path}: holds {len(images)} images and, in folders, {sets[0]}; give the "
+                "folder that is meant."
+            )
+        left = sum(folder.count for folder in inner)
+        note = f"{left} more in folders below it are not used" if left else ""
+        name = clean_set(tree.path, list(images)) or "clean photographs"
+        groups = [(images[stem],) for stem in sorted(images, key=natural)]
+        return DataSet(name, tree.path, "clean", groups, note=note)
 
 
-def _files(folder):
-    """Image files by their path below the folder, without suffix."""
-    files = {}
-    for place, folders, names in os.walk(folder):
-        depth = len(Path(place).relative_to(folder).parts)
-        folders[:] = sorted(n for n in folders if not n.startswith(".")) if depth < _DEPTH else []
-        for name in names:
-            path = Path(place, name)
-            if is_image(path):
-                files[path.relative_to(folder).with_suffix("").as_posix()] = path
-    return files
+def _wanted(split, splits):
+    """Which of the splits that are there serves; None where they leave no choice."""
+    order = ("train",) if split == "train" else ("test", "val")
+    return next((name for name in order if name in splits), None)
 
 
-def _pairs(folder, files, layout):
-    groups, alone = [], []
-    for name in sorted(files, key=_natural):
-        match = re.fullmatch(layout.input, name)
-        if match is None:
-            continue
-        target = files.get(match.expand(layout.target))
-        if target is None:
-            alone.append(name)
-        else:
-            groups.append((files[name], target))
-    if groups and alone:
+def _alike(names):
+    """Whether names differ in digits only, as those of videos and scenes do."""
+    return len({re.sub(r"\d+", "#", name.casefold()) for name in names}) == 1
+
+
+def _has_sides(tree):
+    """Whether a folder holds both sides itself, as a set that is called ``rain`` may."""
+    return {read_folder_name(folder.name).side for folder in tree.folders} >= {"input", "target"}
+
+
+def _in_order(images):
+    return [images[name] for name in sorted(images, key=natural)]
+
+
+def _layout_pairs(folder, files, layout):
+    """Pairs of a known layout; ``[]`` where there is none."""
+    wanted, inputs = {}, []
+    pattern = re.compile(layout.input, re.IGNORECASE)
+    for name, path in files:
+        match = pattern.fullmatch(name)
+        if match is not None:
+            inputs.append((name, path))
+            wanted[name] = match.expand(layout.target).casefold()
+    if not inputs:
+        return []
+    needed = set(wanted.values())
+    targets = _by_name((n.casefold(), p) for n, p in files if n.casefold() in needed)
+    alone = [name for name in wanted if wanted[name] not in targets]
+    if len(alone) == len(wanted):
+        return []
+    if alone:
         raise InputError(
             f"{folder}: looks like {layout.name}, but {len(alone)} images have no target: "
-            f"{_some(alone)}."
+            f"{some(alone)}."
         )
-    return groups
-
-
-def _plain_pairs(folder):
-    from keras_skd.data.images import list_images
-
-    input_folder, target_folder = folder / "input", folder / "target"
-    sides = [
-        {path.stem: path for path in list_images(side)} for side in (input_folder, target_folder)
-    ]
-    for side, other, missing in (
-        (input_folder, target_folder, sides[0].keys() - sides[1].keys()),
-        (target_folder, input_folder, sides[1].keys() - sides[0].keys()),
-    ):
-        if missing:
-            raise InputError(
-                f"{side}: {len(missing)} images have no partner of the same name in {other}: "
-                f"{_some(sorted(missing))}."
-            )
-    groups = [(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0], key=_natural)]
-    for task in _NAMED:
-        name = _name_of(folder, task)
-        if name:
-            return DataSet(name, folder, "pairs", groups, task)
-    return DataSet("pairs", folder, "pairs", groups)
+    inputs = _by_name(inputs)
+    return [(inputs[name], targets[wanted[name]]) for name in sorted(inputs, key=natural)]
 
 
 def _listed_pairs(folder, name):
     """Pairs of a text file: two paths a line, below the folder or its parent."""
     groups = []
-    for number, line in enumerate((folder / name).read_text().splitlines(), 1):
+    text = (folder / name).read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
         parts = [part.lstrip("/") for part in line.split()]
         if not parts:
             continue
@@ -289,21 +508,78 @@ def _realblur_split(folder, groups, split):
     return f"RealBlur-{letter}", groups
 
 
-def _name_of(folder, task):
-    """The known data set after which the folder, or one of three above it, is called."""
-    for part in reversed(folder.resolve().parts[-4:]):
-        words = re.split(r"[-_ ]", part.lower())
-        starts = {"".join(words[:count]) for count in (1, 2)}  # of RealBlur-J_ECC: realblur-j
-        for name in _NAMED[task]:
-            if name.replace("-", "").lower() in starts:
-                return name
-    return None
+# --- what is refused, and how it is said ---
 
 
-def _natural(name):
-    """Sorts 2 before 10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(name))]
+def _refuse_half(folder):
+    """The inputs of pairs alone would pass for clean photographs."""
+    place = folder.resolve()
+    name = read_folder_name(place.name)
+    if name.side != "input" or not os.access(place.parent, os.R_OK):
+        return
+    for beside in sorted(place.parent.iterdir()):
+        other = read_folder_name(beside.name)
+        if beside.is_dir() and other.side == "target" and other.rest == name.rest:
+            raise InputError(
+                f"{folder}: holds the inputs of pairs, whose targets are in {beside.name}/ beside "
+                f"it; give the folder of both, {folder.parent}."
+            )
 
 
-def _some(names):
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+def _refuse_alone(tree, found):
+    for (rest, _), sides in found.items():
+        for name, folder in (*sides["input"], *sides["target"]):
+            if rest or (name.side == "target" and name.word not in PAIRED_TARGETS):
+                continue
+            missing = "target" if name.side == "input" else "input"
+            raise MissingFileError(
+                f"{folder.path}: {folder.count} images without partners; there is no folder "
+                f"{missing}/ beside it ({_listing(tree)})."
+            )
+
+
+def _other_task(data, task):
+    what = "holds pairs" if data.name == "pairs" else f"{data.name} is a data set"
+    return (
+        f"{data.folder}: {what} for {TASK_TITLES[data.task]}, not for {TASK_TITLES[task]}; use "
+        f"--task {data.task}, or give --data for {TASK_TITLES[task]}. (Pairs in input/ and target/ "
+        "are taken for any task.)"
+    )
+
+
+def _several(tree, found):
+    clean = all(data.kind == "clean" for data in found)
+    listed = [
+        f"{data.folder} ({len(data.groups)} images)" if clean else str(data.folder)
+        for data in found[:_LISTED]
+    ]
+    names = ", ".join(listed) + (" ..." if len(found) > _LISTED else "")
+    if clean:
+        return (
+            f"{tree.path}: holds several folders of images: {names}. If they are pairs, rename the "
+            "folder of degraded images to input/ and the one of clean images to target/, with "
+            "equal file names; if they are photographs, give one of them."
+        )
+    return f"{tree.path}: holds several data sets; give one of them: {names}."
+
+
+def _unknown(tree):
+    return (
+        f"{tree.path}: its layout is not known; it holds {_listing(tree)}. For pairs, rename the "
+        "folder of degraded images to input/ and the one of clean images to target/, with equal "
+        "file names; docs/data.md lists the layouts."
+    )
+
+
+def _listing(tree):
+    """The first folders with the number of their images, for a message."""
+    inner = [f"{folder.name}/ ({folder.count} images)" for folder in tree.folders[:_LISTED]]
+    if len(tree.folders) > _LISTED:
+        inner.append("...")
+    if tree.files:
+        inner.append(
+            f"{len(tree.files)} images beside them" if inner else f"{len(tree.files)} images"
+        )
+    if tree.has_mat:
+        inner.append("MATLAB files other than those of SIDD and DND")
+    return ", ".join(inner)

@@ -7,7 +7,7 @@ import scipy.io
 from PIL import Image
 
 from keras_skd.data import ImageStore, find_groups, load_image, recognise
-from keras_skd.data.mat_files import _array
+from keras_skd.data.mat_files import _cached
 
 
 def save(folder, names):
@@ -216,7 +216,7 @@ def test_half_a_pair_of_folders_is_named(tmp_path):
 
 @pytest.fixture
 def _forgetful():
-    _array.cache_clear()
+    _cached.cache_clear()
 
 
 @pytest.mark.usefixtures("_forgetful")
