@@ -14,7 +14,10 @@ __getattr__, __dir__, __all__ = lazy_names(
         "MotionBlur": "degradations",
         "Pair": "pairs",
         "Rain": "degradations",
+        "check_submission": "submissions",
         "find_groups": "datasets",
+        "find_submission": "submissions",
+        "held_out": "scenes",
         "image_names": "pairs",
         "list_images": "images",
         "load_image": "images",
@@ -27,5 +30,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "validation_batches": "pipeline",
         "validation_photos": "photos",
         "write_png": "images",
+        "write_submission": "submissions",
     },
 )

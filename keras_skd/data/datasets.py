@@ -85,14 +85,8 @@ def recognise(folder, split="test", task=None, *, blur="blur"):
     """
     folder = Path(folder)
     if split not in ("train", "test") or blur not in BLURS:
-        raise InputError(
-            f"split train or test and blur or blur_gamma expected; got {split}, {blur}."
-        )
-    if not folder.exists():
-        raise MissingFileError(f"{folder}: no such folder.")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder; give the folder that holds the images.")
-    tree = _Tree.read(folder)
+        raise InputError(f"got split {split} and blur {blur}; expected train or test, and {BLURS}.")
+    tree = _tree_of(folder)
     if not tree.count and not tree.has_mat:
         raise InputError(
             f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}); give a folder of "
@@ -147,6 +141,30 @@ def find_groups(folder, task, split="test", report=None, *, blur="blur"):
     return data.groups
 
 
+def find_folders(folder):
+    """A folder and those below it, without hidden ones.
+
+    Raises:
+        MissingFileError: There is no such folder.
+        InputError: It is no folder.
+    """
+    tree = _tree_of(folder)
+    waiting = [tree]
+    while waiting:
+        tree = waiting.pop(0)
+        yield tree.path
+        waiting += tree.folders
+
+
+def _tree_of(folder):
+    folder = Path(folder)
+    if not folder.exists():
+        raise MissingFileError(f"{folder}: no such folder.")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; give the folder that holds the images.")
+    return _Tree.read(folder)
+
+
 @dataclass
 class _Tree:
     """A folder, its image files and its folders, without what is hidden."""
@@ -185,7 +203,7 @@ class _Tree:
         return len(self.files) + sum(inner.count for inner in self.folders)
 
     def walk(self, prefix=""):
-        """``(name, path)`` of all images; the name is relative, without suffix, composed Unicode."""
+        """``(name, path)`` of all images; names are relative, without suffix, composed Unicode."""
         for path in self.files:
             yield prefix + normalised(path.stem), path
         for inner in self.folders:
@@ -209,8 +227,8 @@ def _by_name(named):
     for name, path in named:
         if name in images:
             raise InputError(
-                f"{images[name]} and {path.name}: two files for one image, for suffixes do not tell "
-                "images apart; remove or rename one."
+                f"{images[name]} and {path.name}: two files for one image, for suffixes do not "
+                "tell images apart; remove or rename one."
             )
         images[name] = path
     return images
@@ -288,13 +306,12 @@ class _Search:
         pairs = self._side_folders(tree)
         if not pairs:
             return None
-        if len(pairs) > 1:
-            if not _alike(" ".join(rest) for rest, *_ in pairs):
-                names = ", ".join(f"{one[1].name} and {one[2].name}" for one in pairs[:_LISTED])
-                raise InputError(
-                    f"{tree.path}: holds several pairs of folders: {names}; put the one that is "
-                    "meant into input/ and target/ of a folder of its own."
-                )
+        if len(pairs) > 1 and not _alike(" ".join(rest) for rest, *_ in pairs):
+            names = ", ".join(f"{one[1].name} and {one[2].name}" for one in pairs[:_LISTED])
+            raise InputError(
+                f"{tree.path}: holds several pairs of folders: {names}; put the one that is meant "
+                "into input/ and target/ of a folder of its own."
+            )
         return self._of_pairs(tree, pairs)
 
     def _scenes(self, tree):
@@ -434,8 +451,8 @@ def _wanted(split, splits):
 
 
 def _alike(names):
-    """Whether names differ in digits only, as those of videos and scenes do."""
-    return len({re.sub(r"\d+", "#", name.casefold()) for name in names}) == 1
+    """Whether names differ in their numbers only (``a1``, ``b2`` too), as those of scenes do."""
+    return len({re.sub(r"\b[a-z]?\d+|\d+", "#", name.casefold()) for name in names}) == 1
 
 
 def _has_sides(tree):
@@ -461,7 +478,7 @@ def _layout_pairs(folder, files, layout):
     needed = set(wanted.values())
     targets = _by_name((n.casefold(), p) for n, p in files if n.casefold() in needed)
     alone = [name for name in wanted if wanted[name] not in targets]
-    if len(alone) == len(wanted):
+    if len(alone) == len(wanted) and not layout.is_sure:
         return []
     if alone:
         raise InputError(

@@ -1,7 +1,7 @@
 """What the names of folders and files of data sets mean.
 
-Everything here looks at names alone. A *side* is ``"input"`` (degraded) or ``"target"`` (clean); the
-words below say which side a folder or a file is on, and where they tell, for which task.
+Everything here looks at names alone. A *side* is ``"input"`` (degraded) or ``"target"`` (clean);
+the words below say which side a folder or a file is on, and some of them for which task.
 """
 
 import re
@@ -49,7 +49,7 @@ _NEUTRAL = {
     *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "frame"),
     *("frames", "crop", "crops", "cropped", "patch", "patches", "data", "set", "png", "rgb"),
 }
-_AROUND_SETS = {"datasets", "dataset", "downloads", "dowloads", "lmdb", "full"}
+_AROUND_SETS = {"datasets", "dataset", "downloads", "synthetic", "full"}
 
 
 @dataclass(frozen=True)
@@ -153,22 +153,29 @@ class Layout:
     input: str  # regular expression of an input's name; capitals do not matter
     target: str  # the target's name, as a template of the expression's groups
 
+    @property
+    def is_sure(self):
+        """Whether names of the inputs alone tell them from photographs of any kind."""
+        return self.name in ("SIDD", "PolyU", "Rain100")
+
 
 def layouts(split, blur):
     """The known layouts, for a split (HIDE) and for GoPro's ``"blur"`` or ``"blur_gamma"``."""
     hide = {"train": r"train/([^/]+)", "test": r"test/(?:[^/]+/)?([^/]+)"}[split]
-    return (
-        Layout("Rain200 or Rain100", "derain", r"rain/(?:X2/)?norain-(\d+)(?:x2)?", r"norain/norain-\1"),
-        Layout("Rain100", "derain", r"rainy/rain-(\d+)", r"norain-\1"),
-        Layout("Rain100", "derain", r"rain-(\d+)", r"norain-\1"),
-        Layout("Rain1400", "derain", r"rainy_image/(\d+)_(\d+)", r"ground_truth/\1"),
-        Layout("SPA", "derain", r"rain/(.+)", r"gt/\1gt"),
-        Layout("GoPro", "deblur", rf"(GOPR[^/]+)/{blur}/([^/]+)", r"\1/sharp/\2"),
-        Layout("RealBlur", "deblur", r"(scene\d+)/blur/blur_(\d+)", r"\1/gt/gt_\2"),
-        Layout("SIDD", "denoise", r"((?:.*/)?(?:\d+_)?)NOISY_SRGB(.*)", r"\1GT_SRGB\2"),
-        Layout("PolyU", "denoise", r"((?:[^/]+/)?(?:Canon|Nikon|Sony)[^/]*)_real", r"\1_mean"),
-        Layout("HIDE", "deblur", hide, r"GT/\1"),
-    )  # fmt: skip
+    sidd = r"(?:Data/)?(?:\d{4}_\d{3}_[^/]*/)?(?:\d+_)?"
+    rows = (
+        ("Rain200", "derain", r"rain/(?:X2/)?norain-(\d+)(?:x2)?", r"norain/norain-\1"),
+        ("Rain100", "derain", r"rainy/rain-(\d+)", r"norain-\1"),
+        ("Rain100", "derain", r"rain-(\d+)", r"norain-\1"),
+        ("Rain1400", "derain", r"rainy_image/(\d+)_(\d+)", r"ground_truth/\1"),
+        ("SPA", "derain", r"rain/(.+)", r"gt/\1gt"),
+        ("GoPro", "deblur", rf"(GOPR[^/]+)/{blur}/([^/]+)", r"\1/sharp/\2"),
+        ("RealBlur", "deblur", r"(scene\d+)/blur/blur_(\d+)", r"\1/gt/gt_\2"),
+        ("SIDD", "denoise", f"({sidd})NOISY_SRGB(.*)", r"\1GT_SRGB\2"),
+        ("PolyU", "denoise", r"((?:Canon|Nikon|Sony)[^/]*)_real", r"\1_mean"),
+        ("HIDE", "deblur", hide, r"GT/\1"),
+    )
+    return tuple(Layout(*row) for row in rows)
 
 
 # Data sets that are handed on in plain layouts too; by the folder's name then.

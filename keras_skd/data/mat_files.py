@@ -48,17 +48,38 @@ class MatImage:
         Raises:
             InputError: The file is damaged, or has no such array.
         """
-        image = np.asarray(self._read())
-        if image.dtype.kind == "f" and len(self.index) == 4:
-            # Not through uint8 where a value is not a number: it would be black without a word.
-            if not np.isfinite(image).all():
-                raise InputError(f"{self}: holds values that are not finite.")
-            image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InputError(f"{self}: not an 8-bit RGB image ({image.dtype}, {image.shape}).")
-        return np.ascontiguousarray(image)
+        image = self._read()
+        if image.dtype != np.uint8:
+            image = np.rint(image * 255).astype(np.uint8)
+        return image
+
+    def read_float(self):
+        """Decodes the image without rounding DND's to 8 bits.
+
+        Returns:
+            float32 array ``(height, width, 3)`` in 0..1.
+
+        Raises:
+            InputError: As :meth:`read`.
+        """
+        image = self._read()
+        return image / np.float32(255) if image.dtype == np.uint8 else image.astype(np.float32)
 
     def _read(self):
+        """uint8, or floating point in 0..1 (DND)."""
+        image = np.asarray(self._stored())
+        if image.dtype.kind == "f" and len(self.index) == 4:
+            # A value that is not a number would become black without a word.
+            if not np.isfinite(image).all():
+                raise InputError(f"{self}: holds values that are not finite.")
+            image = np.clip(image, 0, 1)
+        elif image.dtype != np.uint8:
+            raise InputError(f"{self}: values of 8 bits expected; got {image.dtype}.")
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"{self}: an RGB image expected; got {image.shape}.")
+        return np.ascontiguousarray(image)
+
+    def _stored(self):
         if len(self.index) == 2:
             where = self.index
         else:
@@ -88,14 +109,14 @@ def sidd_blocks(folder, benchmark=False):
     noisy = folder / "ValidationNoisyBlocksSrgb.mat"
     clean = folder / "ValidationGtBlocksSrgb.mat"
     blocks = folder / "BenchmarkNoisyBlocksSrgb.mat"
-    if blocks.is_file() and (benchmark or not (noisy.is_file() or clean.is_file())):
+    if benchmark or not (noisy.is_file() or clean.is_file()):
+        if not blocks.is_file():
+            return None
         return "SIDD benchmark", "noisy", [(block,) for block in _blocks(blocks)]
     if noisy.is_file() != clean.is_file():
         raise MissingFileError(
             f"{clean if noisy.is_file() else noisy}: missing; SIDD's validation is two files."
         )
-    if not noisy.is_file() or benchmark:
-        return None
     sides = _blocks(noisy), _blocks(clean)
     if len(sides[0]) != len(sides[1]):
         raise InputError(

@@ -74,13 +74,12 @@ def flat_pairs(folder, files):
         for stems in one.values():
             if len(stems) > 1:
                 raise InputError(f"{looks} {some(stems)} are the same side of one pair.")
-    alone = [
-        *others,
-        *(s for one in found.values() if one not in pairs for s in sum(one.values(), [])),
-    ]
-    if alone:
+    for one in found.values():
+        if one not in pairs:
+            others += one["input"] + one["target"]
+    if others:
         raise InputError(
-            f"{looks} {len(alone)} images have no partner: {some(sorted(alone, key=natural))}. "
+            f"{looks} {len(others)} images have no partner: {some(sorted(others, key=natural))}. "
             "Remove them, or move inputs to input/ and targets to target/ under equal names."
         )
     tasks.discard(None)

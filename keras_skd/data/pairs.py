@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_skd.data.images import image_name, image_size, load_image
+from keras_skd.data.mat_files import MatImage
 from keras_skd.errors import InputError
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -117,11 +118,11 @@ class ImagePairs:
 def size_of(source):
     """``(height, width)`` of what :func:`~keras_skd.data.images.load_image` takes.
 
-    By the head of a file; what lies in a MATLAB file is read.
+    By the head of a file, without decoding.
     """
-    if hasattr(source, "parts") or isinstance(source, str):
-        return image_size(source)
-    return load_image(source).shape[:2]
+    if isinstance(source, np.ndarray):
+        return source.shape[:2]
+    return source.size if isinstance(source, MatImage) else image_size(source)
 
 
 def image_names(groups):
