@@ -89,8 +89,9 @@ def recognise(folder, split="test", task=None, *, blur="blur"):
     tree = _tree_of(folder)
     if not tree.count and not tree.has_mat:
         raise InputError(
-            f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}); give a folder of "
-            "images, or one with input/ and target/ (docs/data.md lists the layouts)."
+            f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}, {_DEPTH} folders "
+            "deep); give a folder of images, or one with input/ and target/ (docs/data.md lists "
+            "the layouts)."
         )
     found = _Search(split, blur).below(tree)
     if len(found) > 1:
@@ -551,7 +552,8 @@ def _refuse_alone(tree, found):
             missing = "target" if name.side == "input" else "input"
             raise MissingFileError(
                 f"{folder.path}: {folder.count} images without partners; there is no folder "
-                f"{missing}/ beside it ({_listing(tree)})."
+                f"{missing}/ beside it ({_listing(tree)}). Call the folder of its partners so, or "
+                "give a folder of clean images alone."
             )
 
 

@@ -152,11 +152,7 @@ class Layout:
     task: str
     input: str  # regular expression of an input's name; capitals do not matter
     target: str  # the target's name, as a template of the expression's groups
-
-    @property
-    def is_sure(self):
-        """Whether names of the inputs alone tell them from photographs of any kind."""
-        return self.name in ("SIDD", "PolyU", "Rain100")
+    is_sure: bool = False  # inputs without targets are no photographs of any other kind
 
 
 def layouts(split, blur):
@@ -166,13 +162,13 @@ def layouts(split, blur):
     rows = (
         ("Rain200", "derain", r"rain/(?:X2/)?norain-(\d+)(?:x2)?", r"norain/norain-\1"),
         ("Rain100", "derain", r"rainy/rain-(\d+)", r"norain-\1"),
-        ("Rain100", "derain", r"rain-(\d+)", r"norain-\1"),
+        ("Rain100", "derain", r"rain-(\d+)", r"norain-\1", True),
         ("Rain1400", "derain", r"rainy_image/(\d+)_(\d+)", r"ground_truth/\1"),
         ("SPA", "derain", r"rain/(.+)", r"gt/\1gt"),
         ("GoPro", "deblur", rf"(GOPR[^/]+)/{blur}/([^/]+)", r"\1/sharp/\2"),
         ("RealBlur", "deblur", r"(scene\d+)/blur/blur_(\d+)", r"\1/gt/gt_\2"),
-        ("SIDD", "denoise", f"({sidd})NOISY_SRGB(.*)", r"\1GT_SRGB\2"),
-        ("PolyU", "denoise", r"((?:Canon|Nikon|Sony)[^/]*)_real", r"\1_mean"),
+        ("SIDD", "denoise", f"({sidd})NOISY_SRGB(.*)", r"\1GT_SRGB\2", True),
+        ("PolyU", "denoise", r"((?:Canon|Nikon|Sony)[^/]*)_real", r"\1_mean", True),
         ("HIDE", "deblur", hide, r"GT/\1"),
     )
     return tuple(Layout(*row) for row in rows)

@@ -65,6 +65,13 @@ def flat_pairs(folder, files):
         else:
             found[common_name(stem)][side].append(stem)
             tasks.add(task)
+    sides = {side for one in found.values() for side, stems in one.items() if stems}
+    if len(sides) == 1:
+        # Only one side is marked, as in 7_noisy.png beside 7.png.
+        (other,) = {"input", "target"} - sides
+        for stem in [stem for stem in others if common_name(stem) in found]:
+            found[common_name(stem)][other].append(stem)
+            others.remove(stem)
     pairs = [one for one in found.values() if one["input"] and one["target"]]
     if not pairs:
         return None

@@ -32,6 +32,8 @@ _IN_FOLDERS = (
     r"\d{4}_(\d{3})_(?:GP|IP|S6|N6|G4)_",
     r"((?:scene|video|vid|clip|seq|sequence)[-_]?\d+)$",
 )
+# SIDD's file names tell the shot alone, where its folder does not tell the scene.
+_IN_FILES_AT_LAST = (r"(\d{4})_(?:NOISY|GT)_(?:SRGB|RAW)",)
 _VIDEO_SETS = ("NTURain", "REDS")  # a folder of frames that are called by their number is a video
 # 901_14, 000_00000013, 0801_s001: a number, and that of a frame, crop or rendering.
 _NUMBERED = re.compile(r"(.*\d)[-_](?:[a-z]|crop|patch)?\d+", re.IGNORECASE)
@@ -147,7 +149,11 @@ def _scenes_by_name(groups):
 def _told(path):
     """The scene by the way in which a known data set names its files and folders, or None."""
     parents = list(reversed(path.parts))[1:4]
-    for patterns, names in ((_IN_FILES, [path.stem]), (_IN_FOLDERS, parents)):
+    for patterns, names in (
+        (_IN_FILES, [path.stem]),
+        (_IN_FOLDERS, parents),
+        (_IN_FILES_AT_LAST, [path.stem]),
+    ):
         for name in names:
             for pattern in patterns:
                 match = re.match(pattern, normalised(name), re.IGNORECASE)

@@ -210,6 +210,16 @@ LAYOUTS = {
         ["001_in.png", "001_gt.png", "002_in.png", "002_gt.png"],
         ("pairs", None, ("002_in.png", "002_gt.png")),
     ),
+    "one folder, one side marked": (
+        "mine",
+        ["7_noisy.png", "7.png", "8_noisy.png", "8.png"],
+        ("pairs", "denoise", ("8_noisy.png", "8.png")),
+    ),
+    "Rain100's names in two folders": (
+        "mine",
+        ["rainy/rain-001.png", "norain/norain-001.png"],
+        ("pairs", "derain", ("rainy/rain-001.png", "norain/norain-001.png")),
+    ),
     "one folder, blur and sharp": (
         "mine",
         ["blur12.png", "sharp12.png"],

@@ -105,6 +105,18 @@ SETS = {
         [sidd(n + 1, n % 10 + 1, shot) for n in range(40) for shot in ("010", "011")],
         lambda pair: pair[0].split("_")[1],
     ),
+    "SIDD, crops": (
+        [
+            (
+                f"input_crops/{n:04d}_NOISY_SRGB_{shot}-{k}.png",
+                f"target_crops/{n:04d}_GT_SRGB_{shot}-{k}.png",
+            )
+            for n in range(20)
+            for shot in ("010", "011")
+            for k in range(3)
+        ],
+        lambda pair: pair[0].split("/")[1][:4],
+    ),
     "PolyU": (
         [
             polyu(camera, scene, crop)
