@@ -25,6 +25,7 @@ from keras_skd.data.layouts import (
 from keras_skd.data.mat_files import dnd_crops, sidd_blocks
 from keras_skd.data.matching import flat_pairs, match_sides, natural, some
 from keras_skd.errors import InputError, MissingFileError
+from keras_skd.tasks import TASK_NAMES, Task
 
 _DEPTH = 6  # folders below the one given
 _LISTED = 8  # folders that a message lists
@@ -86,6 +87,8 @@ def recognise(folder, split="test", task=None, *, blur="blur"):
     folder = Path(folder)
     if split not in ("train", "test") or blur not in BLURS:
         raise InputError(f"got split {split} and blur {blur}; expected train or test, and {BLURS}.")
+    if task not in (None, *TASK_NAMES):
+        raise InputError(f"got task {task!r}; expected one of {', '.join(TASK_NAMES)}.")
     tree = _tree_of(folder)
     if not tree.count and not tree.has_mat:
         raise InputError(
@@ -137,8 +140,8 @@ def find_groups(folder, task, split="test", report=None, *, blur="blur"):
             "with evaluate --submission."
         )
     if report is not None:
-        made = {"denoise": "noise", "derain": "rain", "deblur": "motion blur"}[task]
-        report(f"{data}; {made} is added" if data.kind == "clean" else str(data))
+        added = f"; {Task.of(task).removes} is added" if data.kind == "clean" else ""
+        report(f"{data}{added}")
     return data.groups
 
 

@@ -24,12 +24,14 @@ class MatImage:
         index: Where in the array the image lies: ``(scene, block)`` for SIDD, ``(top, bottom, left,
             right)`` for DND.
         name: What the image is called in tables and files.
+        size: ``(height, width)`` in pixels, as the file's head has it.
     """
 
     path: Path
     variable: str
     index: tuple
     name: str
+    size: tuple = ()
 
     def __str__(self):
         return f"{self.path}:{self.name}"
@@ -134,7 +136,7 @@ def _blocks(path):
             f"{path}: blocks (scenes, blocks, height, width, 3) expected; got {shape}."
         )
     return [
-        MatImage(path, path.stem, (scene, block), f"{scene + 1:04d}_{block + 1:02d}")
+        MatImage(path, path.stem, (scene, block), f"{scene + 1:04d}_{block + 1:02d}", shape[2:4])
         for scene in range(shape[0])
         for block in range(shape[1])
     ]
@@ -169,7 +171,8 @@ def dnd_crops(folder):
                     f"{height} pixels; both files are of one release."
                 )
             index = (top - 1, bottom, left - 1, right)
-            groups.append((MatImage(path, "InoisySRGB", index, f"{path.stem}_{crop:02d}"),))
+            name, size = f"{path.stem}_{crop:02d}", (bottom - top + 1, right - left + 1)
+            groups.append((MatImage(path, "InoisySRGB", index, name, size),))
     return "DND", "noisy", groups
 
 

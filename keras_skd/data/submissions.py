@@ -186,20 +186,17 @@ class _Restored:
 def _write_sidd_mat(path, images, shape, restored, method):
     import scipy.io
 
-    height, width, channels = images[0].read().shape
-    size = len(images) * height * width * channels * 4
+    height, width = images[0].size
+    size = len(images) * height * width * 3 * 4
     # The blocks are kept on disk and mapped: 1 GB of the whole benchmark.
     with (
         output_folder(path.parent, needed_bytes=2 * size),
         tempfile.TemporaryFile(dir=path.parent) as file,
     ):
-        blocks = np.memmap(file, np.float32, "w+", shape=(len(images), height, width, channels))
+        blocks = np.memmap(file, np.float32, "w+", shape=(len(images), height, width, 3))
         cells = np.empty(shape, object)
         for place, image in enumerate(_shown(images)):
-            block = restored(image)
-            if block.shape != blocks.shape[1:]:
-                raise InputError(f"{image}: {block.shape}; blocks of one size expected.")
-            blocks[place] = block
+            blocks[place] = restored(image)
             cells[image.number] = blocks[place]
         content = {
             "DenoisedBlocksSrgb": cells,

@@ -101,6 +101,7 @@ def test_dnd_as_its_authors_bundle_it(tmp_path, version):
         # Not rounded to 8 bits on the way.
         crop = content["Idenoised"][0, 1]
         assert crop.dtype == np.float32
+        assert crop.shape[:2] == data.groups[1][0].size
         assert np.allclose(crop, image[4:36, 30:50] / number / 2, rtol=0, atol=1e-7)
     assert "2 x 2 images of DND" in str(result)
 
