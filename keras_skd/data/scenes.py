@@ -100,6 +100,20 @@ def held_out(groups, share=20, report=None):
     )
 
 
+def spread(groups, count):
+    """At most ``count`` groups, evenly from the whole list, so that they are not of one scene.
+
+    Args:
+        groups: Any list.
+        count: How many are wanted.
+
+    Returns:
+        A list in the order of ``groups``.
+    """
+    count = min(count, len(groups))
+    return [groups[place * len(groups) // count] for place in range(count)]
+
+
 def same_scenes(groups):
     """Which groups show the same scene, by their names and by equal targets.
 

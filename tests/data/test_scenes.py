@@ -5,7 +5,7 @@ import pytest
 
 from keras_skd.data import MatImage
 from keras_skd.data.datasets import recognise
-from keras_skd.data.scenes import held_out, same_scenes, scene_of
+from keras_skd.data.scenes import held_out, same_scenes, scene_of, spread
 from keras_skd.errors import InputError
 
 
@@ -268,3 +268,10 @@ def test_blocks_of_a_mat_file_are_divided_by_scene(tmp_path):
     training, validation = held_out(groups)
     assert len(validation) == 8
     assert not {g[0].index[0] for g in training} & {g[0].index[0] for g in validation}
+
+
+def test_few_of_many_come_from_everywhere():
+    assert spread(list(range(100)), 4) == [0, 25, 50, 75]
+    assert spread(list(range(10)), 3) == [0, 3, 6]
+    assert spread([1, 2], 32) == [1, 2]
+    assert spread([], 32) == []
