@@ -8,17 +8,16 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
-from keras_skd.data.images import IMAGE_SUFFIXES, is_image
+from keras_skd.data.folder_tree import DEPTH, by_name, read_tree
+from keras_skd.data.images import IMAGE_SUFFIXES
 from keras_skd.data.layouts import (
     PAIRED_TARGETS,
     TASK_TITLES,
     clean_set,
     is_known_set,
     layouts,
-    normalised,
     paired_set,
     read_folder_name,
 )
@@ -27,7 +26,6 @@ from keras_skd.data.matching import flat_pairs, match_sides, natural, some
 from keras_skd.errors import InputError, MissingFileError
 from keras_skd.tasks import TASK_NAMES, Task
 
-_DEPTH = 6  # folders below the one given
 _LISTED = 8  # folders that a message lists
 BLURS = ("blur", "blur_gamma")
 
@@ -89,10 +87,10 @@ def recognise(folder, split="test", task=None, *, blur="blur"):
         raise InputError(f"got split {split} and blur {blur}; expected train or test, and {BLURS}.")
     if task not in (None, *TASK_NAMES):
         raise InputError(f"got task {task!r}; expected one of {', '.join(TASK_NAMES)}.")
-    tree = _tree_of(folder)
+    tree = read_tree(folder)
     if not tree.count and not tree.has_mat:
         raise InputError(
-            f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}, {_DEPTH} folders "
+            f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}, {DEPTH} folders "
             "deep); give a folder of images, or one with input/ and target/ (docs/data.md lists "
             "the layouts)."
         )
@@ -145,99 +143,6 @@ def find_groups(folder, task, split="test", report=None, *, blur="blur"):
     return data.groups
 
 
-def find_folders(folder):
-    """A folder and those below it, without hidden ones.
-
-    Raises:
-        MissingFileError: There is no such folder.
-        InputError: It is no folder.
-    """
-    tree = _tree_of(folder)
-    waiting = [tree]
-    while waiting:
-        tree = waiting.pop(0)
-        yield tree.path
-        waiting += tree.folders
-
-
-def _tree_of(folder):
-    folder = Path(folder)
-    if not folder.exists():
-        raise MissingFileError(f"{folder}: no such folder.")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder; give the folder that holds the images.")
-    return _Tree.read(folder)
-
-
-@dataclass
-class _Tree:
-    """A folder, its image files and its folders, without what is hidden."""
-
-    path: Path
-    files: list
-    folders: list
-    has_mat: bool
-
-    @classmethod
-    def read(cls, path, depth=_DEPTH):
-        files, folders, has_mat = [], [], False
-        try:
-            entries = sorted(os.scandir(path), key=lambda entry: natural(entry.name))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            inner = path / entry.name
-            if entry.is_dir():
-                if depth:
-                    folders.append(cls.read(inner, depth - 1))
-            elif is_image(inner):
-                files.append(inner)
-            has_mat = has_mat or entry.name.endswith(".mat")
-        return cls(path, files, folders, has_mat or any(inner.has_mat for inner in folders))
-
-    @property
-    def name(self):
-        return self.path.name
-
-    @cached_property
-    def count(self):
-        """Number of images, those in folders included."""
-        return len(self.files) + sum(inner.count for inner in self.folders)
-
-    def walk(self, prefix=""):
-        """``(name, path)`` of all images; names are relative, without suffix, composed Unicode."""
-        for path in self.files:
-            yield prefix + normalised(path.stem), path
-        for inner in self.folders:
-            yield from inner.walk(f"{prefix}{normalised(inner.name)}/")
-
-    def images(self):
-        """All images by name.
-
-        Raises:
-            InputError: Two files are one image by their names, such as ``a.png`` and ``a.jpg``.
-        """
-        return _by_name(self.walk())
-
-    def here(self):
-        """The images directly in this folder by name; raises as :meth:`images`."""
-        return _by_name((normalised(path.stem), path) for path in self.files)
-
-
-def _by_name(named):
-    images = {}
-    for name, path in named:
-        if name in images:
-            raise InputError(
-                f"{images[name]} and {path.name}: two files for one image, for suffixes do not "
-                "tell images apart; remove or rename one."
-            )
-        images[name] = path
-    return images
-
-
 class _Search:
     """Looks for data sets, from a folder downwards."""
 
@@ -260,9 +165,8 @@ class _Search:
         splits = {name.split for name, _ in named if name.split}
         wanted = _wanted(self.split, splits)
         if wanted is None:
-            return folders, f"there is no {self.split}/ beside it" if len(
-                folders
-            ) == 1 and splits else ""
+            note = f"there is no {self.split}/ beside it" if splits and len(folders) == 1 else ""
+            return folders, note
         chosen = [(name, folder) for name, folder in named if name.split == wanted]
         # DPDD: the views of the left and right half-pixels beside the image, train_c.
         middle = [folder for name, folder in chosen if name.rest == ("c",)]
@@ -389,10 +293,8 @@ class _Search:
             return []
         pairs = []
         for (rest, _), sides in complete.items():
-            inputs, targets = (
-                self._one_of(tree, sides["input"]),
-                self._one_of(tree, sides["target"]),
-            )
+            inputs = self._one_of(tree, sides["input"])
+            targets = self._one_of(tree, sides["target"])
             tasks = [name.task for name, _ in (inputs, targets) if name.task]
             pairs.append((rest, inputs[1], targets[1], tasks[0] if tasks else None))
         return pairs
@@ -480,7 +382,7 @@ def _layout_pairs(folder, files, layout):
     if not inputs:
         return []
     needed = set(wanted.values())
-    targets = _by_name((n.casefold(), p) for n, p in files if n.casefold() in needed)
+    targets = by_name((n.casefold(), p) for n, p in files if n.casefold() in needed)
     alone = [name for name in wanted if wanted[name] not in targets]
     if len(alone) == len(wanted) and not layout.is_sure:
         return []
@@ -489,7 +391,7 @@ def _layout_pairs(folder, files, layout):
             f"{folder}: looks like {layout.name}, but {len(alone)} images have no target: "
             f"{some(alone)}."
         )
-    inputs = _by_name(inputs)
+    inputs = by_name(inputs)
     return [(inputs[name], targets[wanted[name]]) for name in sorted(inputs, key=natural)]
 
 

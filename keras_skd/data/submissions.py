@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from keras_skd.data.datasets import DataSet, find_folders
+from keras_skd.data.datasets import DataSet
+from keras_skd.data.folder_tree import find_folders
 from keras_skd.data.images import to_uint8
 from keras_skd.data.mat_files import dnd_crops, sidd_blocks
 from keras_skd.errors import FailedCheckError, InputError
