@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from keras_skd.errors import FailedCheckError, InputError
@@ -219,6 +220,12 @@ def parser():
         "--save-images", action="store_true", help="write every restored image to DIR/images"
     )
     result.add_argument(
+        "--submission",
+        metavar="FILE",
+        help="of SIDD's benchmark (NAME.mat or NAME.csv) or DND (a folder): write what the "
+        "authors' server takes, instead of measuring",
+    )
+    result.add_argument(
         "--untrained", action="store_true", help="take a preset without weights, with random ones"
     )
     return result
@@ -234,9 +241,38 @@ def main(arguments=None):
         if options.save_images and not options.output:
             raise InputError("--save-images needs --output, the folder to write them to.")
         import_tensorflow()
-        summary, rows = _evaluate(options)
-    print(_table(summary, rows))
+        if options.submission:
+            print(_submit(options))
+        else:
+            print(_table(*_evaluate(options)))
     return 0
+
+
+def _submit(options):
+    """Restores a benchmark without ground truth and writes what its server takes."""
+    from keras_skd.data import check_submission, find_submission, write_submission
+    from keras_skd.tiling import restore_tiled
+
+    for name in ("noise", "sigma", "channel", "output", "save_images"):
+        if getattr(options, name):
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} does nothing with --submission; leave it out.")
+    data = find_submission(options.data)
+    check_submission(options.submission, data)
+    runner = _load(options)
+    resolved(Task.from_metadata(runner.metadata), options.task or data.task, source=options.model)
+    restore = partial(restore_tiled if runner.size else _whole, runner)
+    return write_submission(options.submission, data, restore, method=Path(options.model).stem)
+
+
+def _load(options):
+    from keras_skd.runners import load_runner
+    from keras_skd.tiling import TILE, tile_runner
+
+    runner = load_runner(options.model, options.untrained)
+    if options.tile is None and not runner.size:
+        return runner
+    return tile_runner(runner, TILE if options.tile is None else options.tile)
 
 
 def _evaluate(options):
@@ -245,12 +281,8 @@ def _evaluate(options):
 
     from keras_skd.data import ImagePairs, find_groups, write_png
     from keras_skd.files import output_folder
-    from keras_skd.runners import load_runner
-    from keras_skd.tiling import TILE, tile_runner
 
-    runner = load_runner(options.model, options.untrained)
-    if options.tile is not None or runner.size:
-        runner = tile_runner(runner, TILE if options.tile is None else options.tile)
+    runner = _load(options)
     task = resolved(
         Task.from_metadata(runner.metadata),
         options.task,

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import scipy.io
 import tensorflow as tf
 from PIL import Image
 
@@ -202,3 +203,19 @@ def test_grey_models_are_measured_on_grey_images(folder, tmp_path):
     assert evaluate.main([str(tmp_path / "grey.keras"), *options]) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["input_psnr"] == pytest.approx(20.17, abs=0.3)
+
+
+def test_a_submission_holds_what_the_model_restores(folder, tmp_path, capsys):
+    blocks = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
+    name = "BenchmarkNoisyBlocksSrgb"
+    scipy.io.savemat(tmp_path / f"{name}.mat", {name: blocks})
+    options = [str(folder / "identity.keras"), "--data", str(tmp_path)]
+    output = tmp_path / "SubmitSrgb.mat"
+    assert evaluate.main([*options, "--submission", str(output)]) == 0
+    restored = scipy.io.loadmat(output)["DenoisedBlocksSrgb"]
+    np.testing.assert_allclose(restored[1, 2], blocks[1, 2] / 255, atol=1e-6)
+    assert "2 x 3 images of SIDD benchmark" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([*options, "--submission", str(output), "--sigma", "25"])
+    assert stop.value.code == 2
+    assert "--sigma does nothing with --submission" in capsys.readouterr().err
