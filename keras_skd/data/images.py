@@ -1,24 +1,35 @@
 """Reading of image files, with errors that name the file and the remedy."""
 
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from keras_skd.data.decoding import MAX_PIXELS, eight_bits, opened, upright
 from keras_skd.errors import InputError, MissingFileError
 
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "image_name",
+    "image_size",
+    "is_image",
+    "list_images",
+    "load_image",
+    "read_image",
+    "to_uint8",
+    "write_png",
+]
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 100_000_000  # what a phone's largest photos stay below; more is taken for a bomb
 
 
 def list_images(folder):
     """The image files directly in ``folder``, sorted by name; hidden files are left out.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: It is no folder, or it holds no image file.
+        MissingFileError: There is no such folder.
+        InputError: It is no folder, or it holds no image file.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -37,9 +48,11 @@ def is_image(path):
 
 
 def read_image(path):
-    """Decodes an image file to RGB.
+    """Decodes an image file to RGB of 8 bits.
 
-    Grey and palette images become RGB, transparency is dropped, the EXIF orientation is applied.
+    Grey, palette and CMYK images become RGB, 16 bits are rounded to 8 (``v / 257``), transparency
+    is dropped, the EXIF orientation is applied. The decoder is that of
+    :func:`~keras_skd.data.photo_files.read_photo`; ``docs/data.md`` lists what it reads.
 
     Args:
         path: The file.
@@ -48,12 +61,14 @@ def read_image(path):
         uint8 array ``(height, width, 3)``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no image, is corrupt or truncated, or decodes to more than
-            :data:`MAX_PIXELS`.
+        MissingFileError: There is no such file.
+        InputError: The file is no image, is corrupt or truncated, of a kind that is not read, or
+            has more than :data:`MAX_PIXELS`.
     """
-    with opened(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    with opened(path) as picture:
+        array = eight_bits(picture.samples())
+        array = np.repeat(array[..., :1], 3, axis=2) if array.shape[2] < 3 else array[..., :3]
+        return np.ascontiguousarray(upright(array, picture.orientation))
 
 
 def load_image(source):
@@ -67,8 +82,8 @@ def load_image(source):
         uint8 array ``(height, width, 3)``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be decoded.
+        MissingFileError: There is no such file.
+        InputError: It cannot be decoded.
     """
     if isinstance(source, np.ndarray):
         return np.ascontiguousarray(source)
@@ -86,58 +101,12 @@ def image_size(path):
     """``(height, width)`` in pixels as :func:`read_image` returns them, without decoding.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: As :func:`read_image`, as far as the file's head shows it.
+        MissingFileError: There is no such file.
+        InputError: As :func:`read_image`, as far as the file's head shows it.
     """
-    with opened(path) as image:
-        sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return image.size if sideways else image.size[::-1]
-
-
-@contextmanager
-def opened(path):
-    """Opens an image file; whatever goes wrong while the block decodes it names the file.
-
-    Yields:
-        A :class:`PIL.Image.Image`, not decoded yet.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: As :func:`read_image`.
-    """
-    path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata; the size is checked below
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError(
-                        f"{image.width}x{image.height} pixels are more than the "
-                        f"{MAX_PIXELS // 10**6} million that are allowed"
-                    )
-                yield image
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: no such image.") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: refused, {_first_line(error)}.") from None
-    except UnsupportedImageError as error:
-        raise InputError(f"{path}: {error}") from None
-    # Pillow's decoders meet damage with whatever exception comes of it, struct.error and
-    # AttributeError among them; all mean the same here.
-    except Exception as error:
-        reason = _first_line(error) or type(error).__name__
-        raise InputError(
-            f"{path}: cannot be decoded, it is corrupt, truncated or no image ({reason}); "
-            "replace or remove it."
-        ) from None
-
-
-class UnsupportedImageError(InputError):
-    """An intact image of a kind that is not handled; the message says which and what to do."""
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:200]
+    with opened(path) as picture:
+        size = (picture.height, picture.width)
+        return size[::-1] if picture.orientation in (5, 6, 7, 8) else size
 
 
 def write_png(path, image):
@@ -149,5 +118,12 @@ def write_png(path, image):
 
 
 def to_uint8(image):
-    """Rounds an image of range 0..1 to 8 bits, clipping what lies outside."""
-    return np.rint(np.clip(np.asarray(image, np.float32), 0.0, 1.0) * 255.0).astype(np.uint8)
+    """Rounds an image of range 0..1 to 8 bits, clipping what lies outside.
+
+    Raises:
+        InputError: A value is not finite, which no grey level stands for.
+    """
+    image = np.asarray(image, np.float32)
+    if not np.isfinite(image).all():
+        raise InputError("the image holds values that are NaN or infinite.")
+    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
