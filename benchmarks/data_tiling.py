@@ -91,7 +91,7 @@ def measure(model, clean, sigma, seed):
     import numpy as np
     import tensorflow as tf
 
-    from keras_skd.data import GaussianNoise
+    from keras_skd.data import GaussianNoise, to_uint8
     from keras_skd.metrics import psnr
     from keras_skd.tiling import restore_tiled, spans, tile_runner
 
@@ -113,8 +113,8 @@ def measure(model, clean, sigma, seed):
     hard_cut, _ = steps(hard - whole, cuts)
     fade_cut, _ = steps(error, fades)
     return {
-        "psnr_whole": round(psnr(whole, target), 4),
-        "psnr_tiled": round(psnr(tiled, target), 4),
+        "psnr_whole": round(psnr(to_uint8(whole), target), 4),
+        "psnr_tiled": round(psnr(to_uint8(tiled), target), 4),
         "largest_difference": round(float(np.abs(error).max()), 5),
         "step_at_fades": at_fades,
         "step_inside": inside,

@@ -57,7 +57,10 @@ def evaluate(model, pairs, channel="rgb", *, tile=None, on_image=None):
                 f"{_SMALLEST}x{_SMALLEST}."
             )
         start = time.perf_counter()
-        restored = (restore_tiled if runner.size else _whole)(runner, pair.degraded)
+        try:
+            restored = (restore_tiled if runner.size else _whole)(runner, pair.degraded)
+        except FailedCheckError as error:
+            raise FailedCheckError(f"{pair.name}: {error}") from None
         seconds = time.perf_counter() - start
         if not np.isfinite(restored).all():
             raise FailedCheckError(

@@ -14,7 +14,9 @@ from keras_skd.data.images import to_uint8
 from keras_skd.errors import InputError
 from keras_skd.tasks import CHANNELS
 
-# Which channels the papers of a task measure.
+# How far floats may lie outside 0..1, where they are clipped: models overshoot by hundredths. What
+# lies further out is on another scale, whose decibels would be wrong.
+TOLERANCE = 0.1
 
 # MATLAB's rgb2ycbcr: luma = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 for 8-bit R, G and B.
 _LUMA = np.array([65.481, 128.553, 24.966])
@@ -25,16 +27,18 @@ def psnr(restored, target, channel="rgb"):
     """Peak signal-to-noise ratio ``10 log10(255^2 / MSE)``.
 
     Args:
-        restored: ``(height, width, 3)`` or ``(batch, height, width, 3)``; float in 0..1 (what lies
-            outside is clipped) or uint8.
-        target: The same shape.
+        restored: ``(height, width, 3)`` or ``(batch, height, width, 3)``: uint8, or float in 0..1.
+            What lies outside by up to :data:`TOLERANCE` is clipped, as saving does; clip noisy
+            images yourself.
+        target: The same shape; uint8 or float, also where ``restored`` is the other one.
         channel: ``"rgb"`` or ``"y"``.
 
     Returns:
         dB, infinite for equal images; the mean over the batch.
 
     Raises:
-        ValueError: Shapes differ, or the channel is unknown.
+        InputError: Shapes differ, the channel is unknown, an image is of another type than uint8
+            and float, on another scale than 0..1, or holds NaN.
     """
     return _mean_over_batch(_psnr, restored, target, channel)
 
@@ -54,7 +58,7 @@ def ssim(restored, target, channel="rgb"):
         -1..1, 1 for equal images; the mean over the batch.
 
     Raises:
-        ValueError: Shapes differ, images are smaller than the window, or the channel is unknown.
+        InputError: As :func:`psnr`, or images are smaller than the window.
     """
     return _mean_over_batch(_ssim, restored, target, channel)
 
@@ -67,6 +71,8 @@ def _mean_over_batch(metric, restored, target, channel):
             f"3); got {restored.shape} and {target.shape}."
         )
     _check_channel(channel)
+    for name, image in (("restored", restored), ("target", target)):
+        _check_values(name, image)
     if restored.ndim == 3:
         restored, target = restored[None], target[None]
     pairs = zip(restored, target, strict=True)
@@ -76,6 +82,27 @@ def _mean_over_batch(metric, restored, target, channel):
 def _check_channel(channel):
     if channel not in CHANNELS:
         raise InputError(f"channel must be one of {CHANNELS}; got {channel!r}.")
+
+
+def _check_values(name, image):
+    """Refuses what is not on the scale of uint8, or of floats in 0..1."""
+    if image.size == 0:
+        raise InputError(f"metrics compare images of at least one pixel; {name} has none.")
+    if image.dtype == np.uint8:
+        return
+    if not np.issubdtype(image.dtype, np.floating):
+        raise InputError(
+            f"metrics take uint8, or float in 0..1; {name} is {image.dtype}. Divide by the value "
+            "of white."
+        )
+    low, high = image.min(), image.max()
+    if not np.isfinite(low + high):
+        raise InputError(f"{name} holds values that are NaN or infinite.")
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        raise InputError(
+            f"metrics take floats in 0..1 (within {TOLERANCE}); {name} reaches from {low:.4g} to "
+            f"{high:.4g}. Bring it to that scale, or clip what is noise beyond it."
+        )
 
 
 def _plane(image, channel):

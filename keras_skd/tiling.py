@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_skd.errors import InputError
+from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.runners import as_runner
 
 TILE = 256
@@ -89,7 +89,9 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
         are float32 and are not.
 
     Raises:
-        ValueError: The image or the tile has another shape, or the dtype is none of those.
+        InputError: The image or the tile has another shape, the dtype is none of those, or the
+            image holds NaN or infinite values.
+        FailedCheckError: The model's output holds such values.
     """
     image = np.asarray(image)
     run = tile_runner(model, tile)
@@ -98,6 +100,8 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
             f"an image of shape (height, width, {run.channels}) is needed; got {image.shape}."
         )
     scale = _scale(image.dtype)
+    if scale == 1 and not np.isfinite(image).all():
+        raise InputError("the image holds values that are no numbers (NaN or infinite).")
     height, width, channels = image.shape
     rows, columns = spans(height, run.size[0]), spans(width, run.size[1])
     result = np.empty(image.shape, np.float32 if scale == 1 else image.dtype)
@@ -108,6 +112,12 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
         for column_number, column in enumerate(columns):
             patch = _patch(image, row, column, run.size).astype(np.float32) / np.float32(scale)
             part = np.array(run(patch)[_inside(row), _inside(column)], np.float32)
+            if not np.isfinite(part).all():  # a cast to integers would make black pixels of it
+                raise FailedCheckError(
+                    "the model's output holds values that are no numbers (NaN or infinite), in the "
+                    f"tile at row {row.first}, column {column.first}; the model is broken or "
+                    "overflows."
+                )
 
             # Across the columns: [first, last - fade_out) is complete, the rest waits.
             if column.fade_in:

@@ -7,6 +7,8 @@ from PIL import Image
 
 from keras_skd import restore
 from keras_skd.data.photo_files import read_photo
+from keras_skd.errors import FailedCheckError, InputError
+from keras_skd.tiling import restore_tiled
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +66,13 @@ def test_files_folders_and_patterns(photos):
 
 def test_one_bad_file_is_reported_and_the_rest_go_on(models, photos, tmp_path, capsys):
     (photos / "b.png").write_bytes((photos / "a.png").read_bytes()[:500])
-    Image.new("CMYK", (32, 32)).save(photos / "c.jpg")
+    (photos / "c.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
     assert run(models / "negative.tflite", photos, "--output", tmp_path / "out") == 1
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("keras_skd.restore: ")]
     assert len(errors) == 2
-    assert "b.png: cannot be decoded" in errors[0]
-    assert "c.jpg: is CMYK" in errors[1]
+    assert "c.jpg: is a HEIC; this kind is not read" in errors[0]  # its head says so
+    assert "b.png: cannot be decoded, it is corrupt" in errors[1]
     assert "4 of 6 restored, 2 failed" in captured.out
     assert len(list((tmp_path / "out").iterdir())) == 4
 
@@ -105,6 +107,113 @@ def test_format_and_quality(models, photos, tmp_path):
     assert sizes[0] < 0.7 * sizes[1]
 
 
+def test_folders_with_brackets_in_their_names(photos):
+    """The shell's pattern, or a folder's name: what exists is meant."""
+    other = photos.parent / "trip[1]"
+    photos.rename(other)
+    names = [path.name for path in restore.find_images([f"{other}/a*.png"])]
+    assert names == ["a.png", "alpha.png"]
+    assert len(restore.find_images([f"{other.parent}/trip*/**/*.tif"])) == 1
+    assert restore.find_images([f"{other.parent}/trip[[]1]/one.png"]) == [other / "one.png"]
+    assert len(restore.find_images([other / "a.png", f"{other.parent}/./trip[1]/a.png"])) == 1
+
+
+def test_limits_are_found_before_the_first_tile(models, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (16400, 1)).save(folder / "a_long.png")
+    Image.new("RGBA", (20, 20)).save(folder / "b_alpha.png")
+    Image.new("RGB", (20, 20)).save(folder / "z.png")
+    calls = []
+    monkeypatch.setattr("keras_skd.tiling.restore_tiled", lambda *_: calls.append(1))
+    run(models / "negative.tflite", folder, "--output", tmp_path / "out", "--format", "webp")
+    error = capsys.readouterr().err
+    assert "a_long.webp: 16400x1 pixels; WEBP holds at most 16383 a side" in error
+    assert len(calls) == 2
+    calls.clear()
+    images = [folder / "b_alpha.png", folder / "z.png"]
+    assert run(models / "negative.tflite", *images, "--output", tmp_path, "--format", "jpeg") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "b_alpha.jpg: JPEG has no transparency; choose --format png" in lines[0]
+    assert len(calls) == 1
+    strange = folder / "z.ppm"
+    (folder / "z.png").rename(strange)
+    calls.clear()
+    assert run(models / "negative.tflite", strange, "--output", tmp_path / "new") == 1
+    captured = capsys.readouterr()
+    assert "z.ppm: images are written as .png" in captured.err
+    assert "0 of 1 restored, 1 failed" in captured.out
+    assert not calls
+    assert not (tmp_path / "new").exists()
+
+
+def nan_model(threshold=0.9):
+    """The identity, but NaN where red is above the threshold."""
+    image = keras.Input((None, None, 3))
+    bright = keras.ops.where(image[..., :1] > threshold, np.nan, 0.0)
+    return keras.Model(image, image + bright)
+
+
+def test_nan_is_a_failed_check_and_nothing_is_written(photos, tmp_path):
+    with pytest.raises(FailedCheckError, match=r"a\.png: the model returned NaN .* tile at row 0"):
+        restore.restore_file(nan_model(), photos / "a.png", tmp_path / "a.png", tile=64)
+    assert not (tmp_path / "a.png").exists()
+    with pytest.raises(FailedCheckError):
+        restore_tiled(nan_model(), np.ones((20, 20, 3), np.float32), 32)
+    with pytest.raises(InputError, match="NaN or infinite"):  # of the image, no fault of the model
+        restore_tiled(nan_model(), np.full((20, 20, 3), np.nan, np.float32), 32)
+
+
+def test_one_image_with_nan_does_not_stop_the_others(models, photos, tmp_path, capsys, monkeypatch):
+    Image.new("RGB", (20, 20), (20, 20, 20)).save(photos / "dark.png")
+    monkeypatch.setattr(restore, "load_restorer", lambda _: nan_model())
+    assert run("nan", photos / "a.png", photos / "dark.png", "--output", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("keras_skd.restore: ") == 1
+    assert "a.png: the model returned NaN" in captured.err
+    assert "1 of 2 restored, 1 failed" in captured.out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dark.png"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), MemoryError(), KeyError("x")])
+def test_an_unexpected_exception_is_shown_and_the_others_go_on(
+    models, photos, tmp_path, capsys, monkeypatch, error
+):
+    from keras_skd import tiling
+
+    original = tiling.restore_tiled
+
+    def failing(model, image, *arguments):
+        if image.shape == (1, 1, 3):
+            raise error
+        return original(model, image, *arguments)
+
+    monkeypatch.setattr(tiling, "restore_tiled", failing)
+    assert run(models / "negative.tflite", photos, "--output", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert f"one.png: unexpected {type(error).__name__}: " in captured.err
+    assert "3 of 4 restored, 1 failed" in captured.out
+
+
+def test_what_a_result_lacks_is_said(models, photos, tmp_path, capsys):
+    first, second = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
+    first.save(photos / "mpo.jpg", "MPO", save_all=True, append_images=[second])
+    output = tmp_path / "out"
+    assert run(models / "negative.tflite", photos / "mpo.jpg", "--output", output) == 0
+    assert "mpo.jpg: holds further pictures behind the first" in capsys.readouterr().err
+    pixel = read_photo(output / "mpo.jpg").pixels[16, 16]
+    assert np.abs(pixel.astype(int) - (0, 255, 255)).max() <= 3  # the negative of red
+
+
+def test_the_largest_photographs_are_taken(models, tmp_path, capsys):
+    """Of a strip of 300 rows: the limit is on the whole, and memory is not what is tested."""
+    Image.new("L", (300, 60)).save(tmp_path / "a.png")
+    arguments = (models / "negative.tflite", tmp_path / "a.png", "--output", tmp_path / "out")
+    assert run(*arguments, "--max-megapixels", "0.01") == 1
+    assert "300x60 pixels are more than the 0.01 million" in capsys.readouterr().err
+    assert run(*arguments, "--max-megapixels", "0.02") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -112,6 +221,8 @@ def test_format_and_quality(models, photos, tmp_path):
         (["{models}/negative.tflite", "{photos}/nowhere.png"], "nowhere.png: no such image"),
         (["{models}/negative.tflite", "{photos}", "--quality", "0"], "--quality must be 1..100"),
         (["{models}/negative.keras", "{photos}", "--tile", "33"], "multiples of 8 pixels"),
+        (["{models}/negative.tflite", "{photos}", "--max-megapixels", "0"], "must be positive"),
+        (["{models}/negative.tflite", "x" * 300 + ".png"], "no such image or folder"),
         (
             ["{models}/negative.tflite", "{photos}/a.png", "{photos}/../twin/a.png"],
             "both be written",

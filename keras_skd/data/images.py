@@ -36,7 +36,11 @@ def list_images(folder):
         raise MissingFileError(f"{folder}: no such folder.")
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give the folder that holds the images.")
-    files = sorted(path for path in folder.iterdir() if is_image(path))
+    try:
+        files = sorted(path for path in folder.iterdir() if is_image(path))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{folder}: cannot be read ({reason}).") from None
     if not files:
         raise InputError(f"{folder}: no images in it (looked for {', '.join(IMAGE_SUFFIXES)}).")
     return files
