@@ -33,7 +33,9 @@ def replaced(path):
         OutputError: The disk is full, the folder cannot be written, or the name is too long.
     """
     path = Path(path)
-    temporary = path.with_name(f".part-{os.getpid()}-{path.name}"[-200:])
+    # The end of the name, for its suffix; counted in bytes, as file systems do.
+    end = os.fsencode(path.name)[-200:].decode("utf-8", "ignore")
+    temporary = path.with_name(f".part-{os.getpid()}-{end}")
     try:
         yield temporary
         temporary.replace(path)

@@ -32,6 +32,7 @@ _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
 
 _LARGEST_TILE = 2**26  # pixels
 _STRIP = 2**20  # bytes of a strip that is written, before compression
+_LONGEST_FILE = 2**32 - 2**24  # bytes, with room for the tags
 _PIECE = 2**24  # bytes that are decoded at once of a strip that is read
 _REVERSED = np.array([int(f"{value:08b}"[::-1], 2) for value in range(256)], np.uint8)
 
@@ -403,7 +404,7 @@ def write_tiff(path, array, tags, resolution=None, icc_profile=None):
     def longs(*values):
         return Tag(4, struct.pack(f"{order}{len(values)}I", *values))
 
-    rows = max(1, _STRIP // max(1, width * samples * array.dtype.itemsize))
+    rows = min(height, max(1, _STRIP // (width * samples * array.dtype.itemsize)))
     offsets, lengths = [], []
     with open(path, "wb") as file:
         file.write((b"II*\0" if order == "<" else b"MM\0*") + bytes(4))
@@ -415,7 +416,7 @@ def write_tiff(path, array, tags, resolution=None, icc_profile=None):
             lengths.append(len(strip))
             file.write(strip)
             file.write(b"\0" * (len(strip) % 2))
-            if file.tell() >= 2**32 - 2**24:
+            if file.tell() >= _LONGEST_FILE:
                 raise OutputError(f"{path}: the picture is larger than the 4 GiB of a TIFF.")
         directory = dict(tags.directories[0]) if tags.directories else {}
         directory |= {
