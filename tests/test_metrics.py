@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_skd.data.images import read_image
+from keras_skd.errors import InputError
 from keras_skd.metrics import PSNR, SSIM, psnr, ssim
 from keras_skd.tasks import CHANNELS
 
@@ -47,7 +48,7 @@ def test_float_images_are_measured_as_saved(pair):
     noisy, clean = pair
     saved = [np.rint(255 * image).astype(np.uint8) for image in pair]
     assert psnr(noisy, clean) == psnr(*saved)
-    assert psnr(noisy + 2 * (noisy == 1), clean) == psnr(noisy, clean)  # clipped
+    assert psnr(noisy + 0.09 * (noisy == 1), clean) == psnr(noisy, clean)  # clipped
 
 
 def test_a_batch_is_the_mean_of_its_images(pair):
@@ -67,6 +68,44 @@ def test_errors_say_what_is_expected(pair):
         psnr(noisy, clean, "luma")
     with pytest.raises(ValueError, match="at least 11x11"):
         ssim(noisy[:10], clean[:10])
+    with pytest.raises(InputError, match="at least one pixel"):
+        psnr(noisy[:0], clean[:0])
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_uint8_and_float_compare_on_one_scale(pair, metric):
+    noisy, clean = pair
+    saved = np.rint(255 * noisy).astype(np.uint8)
+    assert metric(saved, clean) == metric(noisy, clean)
+    assert metric(clean, saved) == metric(clean, noisy)
+
+
+WRONG = {
+    "float of 0..255": (lambda image: 255 * image, "reaches from .* to 25"),
+    "float of -1..1": (lambda image: 2 * image - 1, "reaches from -"),
+    "float beyond the tolerance": (lambda image: image + 0.11, "within 0.1"),
+    "float16 of 0..255": (lambda image: (255 * image).astype(np.float16), "reaches"),
+    "int64": (lambda image: np.rint(255 * image).astype(np.int64), "is int64"),
+    "uint16": (lambda image: np.rint(65535 * image).astype(np.uint16), "is uint16"),
+    "int8": (lambda image: np.rint(100 * image).astype(np.int8), "is int8"),
+    "bool": (lambda image: image > 0.5, "is bool"),
+    "complex": (lambda image: image + 0j, "is complex"),
+    "NaN": (lambda image: np.where(image > 0.9, np.nan, image), "NaN or infinite"),
+    "infinite": (lambda image: np.where(image > 0.9, np.inf, image), "NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+@pytest.mark.parametrize("kind", WRONG)
+def test_other_scales_and_types_are_errors(pair, metric, kind):
+    noisy, clean = pair
+    make, message = WRONG[kind]
+    saved = np.rint(255 * clean).astype(np.uint8)
+    for arguments in ((make(noisy), clean), (clean, make(noisy)), (make(noisy), saved)):
+        with pytest.raises(InputError, match=message):
+            metric(*arguments)
+    with pytest.raises(InputError, match="target"):
+        metric(clean, make(noisy))
 
 
 def test_keras_metrics_agree_with_the_official_evaluations():

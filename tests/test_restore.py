@@ -8,6 +8,7 @@ from PIL import Image
 from keras_skd import restore
 from keras_skd.data.photo_files import read_photo
 from keras_skd.errors import FailedCheckError, InputError
+from keras_skd.runners import KerasRunner
 from keras_skd.tiling import restore_tiled
 
 
@@ -125,7 +126,7 @@ def test_limits_are_found_before_the_first_tile(models, tmp_path, capsys, monkey
     Image.new("RGBA", (20, 20)).save(folder / "b_alpha.png")
     Image.new("RGB", (20, 20)).save(folder / "z.png")
     calls = []
-    monkeypatch.setattr("keras_skd.tiling.restore_tiled", lambda *_: calls.append(1))
+    monkeypatch.setattr("keras_skd.tiling.restore_tiled", lambda *_, **__: calls.append(1))
     run(models / "negative.tflite", folder, "--output", tmp_path / "out", "--format", "webp")
     error = capsys.readouterr().err
     assert "a_long.webp: 16400x1 pixels; WEBP holds at most 16383 a side" in error
@@ -155,22 +156,24 @@ def nan_model(threshold=0.9):
 
 
 def test_nan_is_a_failed_check_and_nothing_is_written(photos, tmp_path):
-    with pytest.raises(FailedCheckError, match=r"a\.png: the model returned NaN .* tile at row 0"):
+    with pytest.raises(FailedCheckError, match=r"a\.png: the model's output .* tile at row 0"):
         restore.restore_file(nan_model(), photos / "a.png", tmp_path / "a.png", tile=64)
     assert not (tmp_path / "a.png").exists()
     with pytest.raises(FailedCheckError):
         restore_tiled(nan_model(), np.ones((20, 20, 3), np.float32), 32)
-    with pytest.raises(InputError, match="NaN or infinite"):  # of the image, no fault of the model
+    with pytest.raises(
+        InputError, match="the image holds values"
+    ):  # of the image, no fault of the model
         restore_tiled(nan_model(), np.full((20, 20, 3), np.nan, np.float32), 32)
 
 
 def test_one_image_with_nan_does_not_stop_the_others(models, photos, tmp_path, capsys, monkeypatch):
     Image.new("RGB", (20, 20), (20, 20, 20)).save(photos / "dark.png")
-    monkeypatch.setattr(restore, "load_restorer", lambda _: nan_model())
+    monkeypatch.setattr("keras_skd.runners.load_runner", lambda *_: KerasRunner(nan_model()))
     assert run("nan", photos / "a.png", photos / "dark.png", "--output", tmp_path / "out") == 1
     captured = capsys.readouterr()
     assert captured.err.count("keras_skd.restore: ") == 1
-    assert "a.png: the model returned NaN" in captured.err
+    assert "a.png: the model's output holds values that are no numbers" in captured.err
     assert "1 of 2 restored, 1 failed" in captured.out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["dark.png"]
 
@@ -183,16 +186,28 @@ def test_an_unexpected_exception_is_shown_and_the_others_go_on(
 
     original = tiling.restore_tiled
 
-    def failing(model, image, *arguments):
+    def failing(model, image, **options):
         if image.shape == (1, 1, 3):
             raise error
-        return original(model, image, *arguments)
+        return original(model, image, **options)
 
     monkeypatch.setattr(tiling, "restore_tiled", failing)
     assert run(models / "negative.tflite", photos, "--output", tmp_path / "out") == 1
     captured = capsys.readouterr()
     assert f"one.png: unexpected {type(error).__name__}: " in captured.err
     assert "3 of 4 restored, 1 failed" in captured.out
+
+
+def test_a_grey_model_restores_grey_images(photos, tmp_path, capsys, monkeypatch):
+    layer = keras.layers.Conv2D(1, 1)
+    model = keras.Sequential([keras.Input((None, None, 1)), layer])
+    layer.set_weights([-np.ones((1, 1, 1, 1), np.float32), np.ones(1, np.float32)])
+    monkeypatch.setattr("keras_skd.runners.load_runner", lambda *_: KerasRunner(model))
+    assert run("grey", photos / "grey.tif", photos / "a.png", "--output", tmp_path / "out") == 1
+    assert "a.png: has colours, and the model restores grey images" in capsys.readouterr().err
+    before, after = read_photo(photos / "grey.tif"), read_photo(tmp_path / "out" / "grey.tif")
+    np.testing.assert_array_equal(after.pixels, 255 - before.pixels)
+    assert after.grey
 
 
 def test_what_a_result_lacks_is_said(models, photos, tmp_path, capsys):

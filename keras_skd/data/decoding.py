@@ -46,6 +46,7 @@ from keras_skd.errors import InputError, MissingFileError
 MAX_PIXELS = 256_000_000
 READ = "PNG, JPEG, WebP, TIFF and BMP"
 
+_GREY_MODES = ("1", "L", "LA", "La")  # of Pillow
 _BAND = 2**24  # bytes that Pillow hands over at once
 _XMP, _PHOTOSHOP = 700, 34377  # TIFF's tags
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
@@ -225,6 +226,7 @@ class Picture:
         kind: ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"TIFF"`` or ``"BMP"``.
         height: Pixels, as they lie in the file.
         width: Pixels, likewise.
+        grey: Whether it has no colours.
         transparent: Whether it has an opacity.
         notes: What the file holds that the decoded pixels do not, as sentences without a subject.
         lossless: Whether the file holds its pixels exactly.
@@ -238,7 +240,7 @@ class Picture:
     """
 
     kind = None
-    transparent = False
+    grey = transparent = False
     lossless = True
     exif = icc_profile = xmp = photoshop = comment = dpi = None
     chunks = ()
@@ -284,6 +286,7 @@ class _ByPillow(Picture):
         super().__init__()
         self._image = image
         self.width, self.height = image.size
+        self.grey = image.mode in (*_GREY_MODES, "I;16")
         self.icc_profile = image.info.get("icc_profile") or None
         self.xmp = image.info.get("xmp") or None
         dpi = image.info.get("dpi")
@@ -298,8 +301,8 @@ class _ByPillow(Picture):
         if mode == "CMYK":
             samples = _converted(image, lambda part: np.asarray(part), 4)
             return self._from_cmyk(samples)
-        grey, transparent = mode in ("1", "L", "LA", "La"), self.transparent
-        target = ("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB")
+        target = "L" if mode in _GREY_MODES else "RGB"
+        target += "A" if self.transparent else ""
         return _converted(image, lambda part: np.asarray(part.convert(target)), len(target))
 
     def _from_cmyk(self, inks):
@@ -452,6 +455,7 @@ class _Png(_ByPillow):
             )
         file.seek(0)
         super().__init__(PngImageFile(file))
+        self.grey = self._colour in (0, 4)
         self.transparent = self._colour in (4, 6) or self._key is not None
         self.chunks = tuple(
             (name, data)
@@ -548,6 +552,7 @@ class _Tiff(Picture):
         self._tags = Tags(every.order, pages or every.directories[:1])
         self._layout = layout = tiff_layout(self._tags)
         self.height, self.width = layout.height, layout.width
+        self.grey = layout.channels == "grey"
         self.transparent = layout.alpha is not None
         self.lossless = not layout.by_pillow
         if layout.dropped and not layout.by_pillow:

@@ -81,14 +81,17 @@ class Photo:
     notes: tuple = ()
 
     def with_pixels(self, pixels):
-        """The same photograph with other pixels; of a grey one the mean of the channels counts."""
+        """The same photograph with other pixels, ``(height, width, 3)``.
+
+        Of a grey one the mean of the channels counts; there may be one channel.
+        """
         if self.grey:
             mean = np.empty((*pixels.shape[:2], 1), pixels.dtype)
             step = max(1, 2**20 // pixels.shape[1])
             for top in range(0, len(pixels), step):
                 band = pixels[top : top + step].mean(axis=2, keepdims=True)
                 mean[top : top + step] = np.rint(band)
-            pixels = np.broadcast_to(mean, pixels.shape)
+            pixels = np.broadcast_to(mean, (*pixels.shape[:2], 3))
         return replace(self, pixels=pixels)
 
 

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from keras_skd.data.images import list_images, read_image, to_uint8, write_png
+from keras_skd.errors import InputError
 
 
 def gradient(height, width):
@@ -59,3 +60,12 @@ def test_missing_folder_empty_folder_and_file_are_named(tmp_path):
 def test_to_uint8_clips_and_rounds():
     values = np.array([-0.5, 0.0, 0.499 / 255, 0.501 / 255, 1.0, 7.0])
     assert to_uint8(values).tolist() == [0, 0, 0, 1, 255, 255]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_grey_level_stands_for_nan(tmp_path, value):
+    with pytest.raises(InputError, match="NaN or infinite"):
+        to_uint8(np.array([0.5, value]))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        write_png(tmp_path / "a.png", np.full((4, 4, 3), value))
+    assert list(tmp_path.iterdir()) == []
