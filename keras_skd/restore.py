@@ -117,7 +117,7 @@ def check_file(path, output, *, channels=3, overwrite=False, max_pixels=None):
     from keras_skd.data.photo_files import check_output
 
     if not isinstance(path, str | Path):  # in a .mat file
-        height, width, _ = path.read().shape
+        height, width = path.size or path.read().shape[:2]
         transparent = grey = False
     else:
         with opened(path, max_pixels) as picture:
@@ -226,7 +226,7 @@ def parser():
         type=float,
         default=MAX_PIXELS / 10**6,
         metavar="MILLIONS",
-        help="larger images are refused; memory takes up to 12 bytes a pixel, 24 of 16 bits",
+        help="larger images are refused; memory takes about 7 bytes a pixel, 13 of 16 bits",
     )
     result.add_argument(
         "--overwrite", action="store_true", help="replace results that exist already"

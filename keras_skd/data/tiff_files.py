@@ -25,7 +25,7 @@ INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE, DNG_VERSION = 332, 338, 339,
 _RAW, _DEFLATE = (1,), (8, 32946)
 _BYTEWISE = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
 # Coders of whole pictures, which Pillow decodes; up to 8 bits a sample.
-_OF_PICTURES = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "JPEG", 7: "JPEG", 50001: "WebP"}
+_OF_PICTURES = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "JPEG", 7: "JPEG"}
 _UNREAD = {8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32844: "LogL", 32845: "LogLuv", 4: "a mask"}
 _RAW_PHOTOGRAPHS = (32803, 34892)
 _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
@@ -110,6 +110,9 @@ def tiff_layout(tags):
     _check_samples(bits, sample_format, by_pillow)
     if not by_pillow and compression not in (*_RAW, *_DEFLATE, *_BYTEWISE):
         raise UnreadTiffError(f"a TIFF of compression {compression}")
+    raw_bytes = width * height * samples
+    if photometric == _YCBCR and compression in _RAW and sum(tags.numbers(STRIP_BYTES)) < raw_bytes:
+        raise UnreadTiffError("an uncompressed TIFF of YCbCr with fewer colours than pixels")
     channels, colours = _channels(photometric, samples, number(INK_SET, 1))
     alpha, premultiplied = _alpha(tags.numbers(EXTRA_SAMPLES, ()), colours, samples)
     planar = number(PLANAR, 1) == 2 and samples > 1

@@ -592,6 +592,20 @@ def test_jpegs_of_other_depths_say_so(tmp_path):
         read_photo(tmp_path / "a.jpg")
 
 
+def test_ycbcr_of_a_tiff(tmp_path):
+    smooth = np.kron(colours()[::8, ::8], np.ones((8, 8, 1), np.uint8))
+    image = Image.fromarray(smooth).convert("YCbCr")
+    for compression in (None, "tiff_lzw", "tiff_deflate"):
+        image.save(tmp_path / "a.tif", compression=compression)
+        photo = read_photo(tmp_path / "a.tif")
+        # Each way through YCbCr rounds three values, and is clipped for colours it lacks.
+        assert np.abs(photo.pixels.astype(int) - smooth).mean() < 2
+    content = np.asarray(image).tobytes()[: HEIGHT * WIDTH * 3 // 2]
+    tags = {"bits": (8, 8, 8), "samples": 3, "photometric": 6}
+    with pytest.raises(InputError, match=r"fewer colours than pixels; this kind is not read"):
+        read_photo(tiff(tmp_path / "b.tif", content, **tags))
+
+
 # --- what is damaged says that ---
 
 

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from keras_skd.data.images import MAX_PIXELS, read_image
@@ -59,12 +60,26 @@ def corrupted(content, generator):
     return bytes(content)
 
 
-@pytest.mark.parametrize("suffix", [*FORMATS, "deep.png", "deep.tif"])
+# Layouts of 16 bits that are resolved here and not by Pillow.
+LAYOUTS = {
+    "planes.tif": {"photometric": "rgb", "planarconfig": "separate", "rowsperstrip": 5},
+    "tiles.tif": {"photometric": "rgb", "tile": (16, 16), "compression": "zlib"},
+    "big.tif": {"photometric": "rgb", "bigtiff": True, "byteorder": ">"},
+    "predictor.tif": {"photometric": "rgb", "compression": "zlib", "predictor": True},
+}
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, *LAYOUTS, "deep.png", "deep.tif"])
 def test_damage_is_an_image_or_a_named_error(tmp_path, suffix):
     generator = np.random.default_rng(len(suffix))
     path = tmp_path / f"damaged.{suffix}"
     if suffix in FORMATS:
         content = intact(**FORMATS[suffix])
+    elif suffix in LAYOUTS:
+        deep = generator.integers(0, 65536, (32, 32, 3), np.uint16)
+        planes = "planarconfig" in LAYOUTS[suffix]
+        tifffile.imwrite(path, np.moveaxis(deep, 2, 0) if planes else deep, **LAYOUTS[suffix])
+        content = path.read_bytes()
     else:
         write_photo(path, Photo(generator.integers(0, 65536, (32, 32, 3), np.uint16)))
         content = path.read_bytes()
