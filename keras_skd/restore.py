@@ -48,6 +48,25 @@ def find_images(sources):
     return list(reversed(once.values()))
 
 
+# Pictures that people keep beside those that are read.
+_OTHER_PICTURES = {
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".jfif", ".mpo", ".psd", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    *(".ppm", ".pgm", ".exr", ".hdr"),
+}
+
+
+def other_pictures(sources):
+    """Pictures directly in the folders of ``sources`` whose suffix is none that is read."""
+    folders = [Path(source) for source in dict.fromkeys(sources) if os.path.isdir(source)]
+    return [
+        path
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _OTHER_PICTURES and not path.name.startswith(".")
+    ]
+
+
 def _matches(pattern):
     """What a pattern matches, sorted; leading folders that exist are no part of the pattern."""
     parts = Path(pattern).parts
@@ -259,6 +278,14 @@ def main(arguments=None):
         if not 0 < options.max_megapixels < 10**6:
             raise InputError(f"--max-megapixels must be positive; got {options.max_megapixels}.")
         paths = find_images(options.images)
+        left_out = other_pictures(options.images)
+        if left_out:
+            suffixes = ", ".join(sorted({path.suffix.lower() for path in left_out}))
+            print(
+                f"keras_skd.restore: {len(left_out)} files of other kinds are left out "
+                f"({suffixes}); name them to see why.",
+                file=sys.stderr,
+            )
         model = tile_runner(load_runner(options.model, options.untrained), options.tile)
         outputs = output_paths(paths, options.output, getattr(options, "format", None))
         # Every image's head before the first tile: an hour of work is not where to find out.

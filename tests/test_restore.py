@@ -108,6 +108,15 @@ def test_format_and_quality(models, photos, tmp_path):
     assert sizes[0] < 0.7 * sizes[1]
 
 
+def test_pictures_of_other_kinds_in_a_folder_are_said(models, photos, tmp_path, capsys):
+    for name in ("a.HEIC", "b.dng", ".c.heic", "notes.txt"):
+        (photos / name).touch()
+    assert run(models / "negative.tflite", photos, "--output", tmp_path / "out") == 0
+    error = capsys.readouterr().err
+    assert "2 files of other kinds are left out (.dng, .heic)" in error
+    assert error.count("\n") == 1
+
+
 def test_folders_with_brackets_in_their_names(photos):
     """The shell's pattern, or a folder's name: what exists is meant."""
     other = photos.parent / "trip[1]"
