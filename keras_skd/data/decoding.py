@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_skd.data.file_kinds import other_kind
 from keras_skd.data.jpeg_files import (
     APP1,
     APP13,
@@ -52,57 +53,6 @@ _XMP, _PHOTOSHOP = 700, 34377  # TIFF's tags
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 _RAW_EXIF = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([1-8])""")
-
-# What a file begins with, for those that are no damaged images but other things.
-_OTHERS = (
-    (b"GIF8", "a GIF"),
-    (b"8BPS", "a Photoshop document"),
-    (b"\xff\x0a", "a JPEG XL"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL"),
-    (b"\0\0\0\x0cjP  ", "a JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000"),
-    (b"II\xbc", "a JPEG XR"),
-    (b"v/1\x01", "an OpenEXR picture"),
-    (b"#?RADIANCE", "a Radiance HDR picture"),
-    (b"#?RGBE", "a Radiance HDR picture"),
-    (b"\0\0\x01\0", "an icon"),
-    (b"icns", "an icon"),
-    (b"DDS ", "a DDS texture"),
-    (b"qoif", "a QOI picture"),
-    (b"farbfeld", "a farbfeld picture"),
-    (b"BPG\xfb", "a BPG picture"),
-    (b"gimp xcf", "a GIMP document"),
-    (b"\x8aMNG", "an MNG animation"),
-    (b"\x8bJNG", "a JNG picture"),
-    (b"SIMPLE  =", "a FITS picture"),
-    (b"FUJIFILMCCD-RAW", "a raw photograph of Fujifilm"),
-    (b"IIU\0", "a raw photograph of Panasonic"),
-    (b"IIRO", "a raw photograph of Olympus"),
-    (b"IIRS", "a raw photograph of Olympus"),
-    (b"MMOR", "a raw photograph of Olympus"),
-    (b"\0MRM", "a raw photograph of Minolta"),
-    (b"FOVb", "a raw photograph of Sigma"),
-    (b"II\x1a\0\0\0HEAPCCDR", "a raw photograph of Canon"),
-    (b"%PDF", "a PDF"),
-    (b"%!PS", "PostScript"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"MATLAB 5.0", "a MATLAB file"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"7z\xbc\xaf", "a 7-Zip archive"),
-    (b"\x1aE\xdf\xa3", "a Matroska video"),
-    (b"version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the picture)"),
-)
-# ISO base media files: the brand says what for.
-_BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), "a HEIC"),
-    **dict.fromkeys((b"msf1",), "a HEIC"),
-    **dict.fromkeys((b"avif", b"avis"), "an AVIF"),
-    b"crx ": "a raw photograph of Canon",
-    b"jxl ": "a JPEG XL",
-}
 
 
 class UnsupportedImageError(InputError):
@@ -188,35 +138,10 @@ def _picture(file):
     if head[:2] == b"BM":
         return _Bmp(file)
     raise (
-        unread(_other(head))
-        if _other(head)
+        unread(other_kind(head))
+        if other_kind(head)
         else DamagedTagsError(f"it begins as none of {READ} do")
     )
-
-
-def _other(head):
-    """What a file is that begins like this, or None where that is not known."""
-    for start, name in _OTHERS:
-        if head.startswith(start):
-            return name
-    if head[4:8] == b"ftyp":
-        brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(64, len(head)), 4))}
-        for brand, name in _BRANDS.items():
-            if brand == head[8:12]:
-                return name
-        return next((name for brand, name in _BRANDS.items() if brand in brands), "a video")
-    if head[:4] == b"RIFF":
-        return "a RIFF file (a video or sound)"
-    if re.match(rb"P[1-7][\s#]", head):
-        return "a portable anymap (PBM, PGM, PPM or PAM)"
-    if re.match(rb"P[Ff]\s", head):
-        return "a portable floatmap (PFM)"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "a web page, not the picture it stands for"
-    if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):
-        return "an SVG drawing"
-    return None
 
 
 class Picture:
@@ -580,6 +505,8 @@ class _Tiff(Picture):
             _divide_by_alpha(samples)
         if layout.floating:
             self.notes.append("is floating point, of which 16 bits are kept")
+        if layout.channels == "ycbcr":
+            _rgb_of_ycbcr(samples)
         if layout.channels == "cmyk":
             alpha = samples[..., 4:]
             inks = eight_bits(samples[..., :4])
@@ -617,6 +544,15 @@ def _numbered(directory, number, order):
     tag = directory.get(number)
     values = tag.numbers(order) if tag is not None and not isinstance(tag, dict) else ()
     return int(values[0]) if values else 0
+
+
+def _rgb_of_ycbcr(samples):
+    """Replaces the first three of the samples, uint8, by RGB."""
+    step = max(1, _BAND // (samples.shape[1] * 3))
+    for top in range(0, len(samples), step):
+        band = np.ascontiguousarray(samples[top : top + step, :, :3])
+        image = Image.frombytes("YCbCr", band.shape[1::-1], band.tobytes())
+        samples[top : top + step, :, :3] = np.asarray(image.convert("RGB"))
 
 
 def _divide_by_alpha(samples):

@@ -6,6 +6,7 @@ are resolved here: general readers reduce 16 bits to 8, or take any fourth sampl
 """
 
 import io
+import lzma
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -20,13 +21,16 @@ SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259
 FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 266, 273, 277, 278, 279
 X_RESOLUTION, Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR = 282, 283, 284, 296, 317
 COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 320, 322, 323, 324, 325
-INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE, DNG_VERSION = 332, 338, 339, 34675, 50706
+INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, YCBCR_SAMPLING = 332, 338, 339, 530
+ICC_PROFILE, DNG_VERSION = 34675, 50706
 
 _RAW, _DEFLATE = (1,), (8, 32946)
 _BYTEWISE = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
 # Coders of whole pictures, which Pillow decodes; up to 8 bits a sample.
 _OF_PICTURES = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "JPEG", 7: "JPEG"}
 _UNREAD = {8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32844: "LogL", 32845: "LogLuv", 4: "a mask"}
+# One zero byte in the coders that not every libtiff is built with.
+_PROBES = {34925: lzma.compress(b"\0"), 50000: bytes.fromhex("28b52ffd200109000000")}
 _RAW_PHOTOGRAPHS = (32803, 34892)
 _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
 
@@ -48,7 +52,7 @@ class Layout:
     Attributes:
         height: Pixels.
         width: Pixels.
-        channels: ``"grey"``, ``"rgb"``, ``"palette"`` or ``"cmyk"``.
+        channels: ``"grey"``, ``"rgb"``, ``"palette"``, ``"ycbcr"`` or ``"cmyk"``.
         alpha: Index of the sample that is the opacity, or None.
         premultiplied: Whether colours are multiplied by the opacity.
         dropped: How many samples say nothing that is known.
@@ -105,14 +109,15 @@ def tiff_layout(tags):
     bits, sample_format = bits.pop(), formats.pop()
     if not 1 <= samples <= 64:
         raise DamagedTagsError(f"it has {samples} samples a pixel")
-    by_pillow = compression in _OF_PICTURES or photometric == _YCBCR
+    by_pillow = compression in _OF_PICTURES
     floating = sample_format == 3
     _check_samples(bits, sample_format, by_pillow)
     if not by_pillow and compression not in (*_RAW, *_DEFLATE, *_BYTEWISE):
         raise UnreadTiffError(f"a TIFF of compression {compression}")
-    raw_bytes = width * height * samples
-    if photometric == _YCBCR and compression in _RAW and sum(tags.numbers(STRIP_BYTES)) < raw_bytes:
-        raise UnreadTiffError("an uncompressed TIFF of YCbCr with fewer colours than pixels")
+    if photometric == _YCBCR and not by_pillow and not _full_colour(tags, width * height * samples):
+        raise UnreadTiffError("a TIFF of YCbCr with fewer colours than pixels")
+    if photometric == _YCBCR and bits != 8:
+        raise UnreadTiffError(f"a TIFF of YCbCr of {bits} bits")
     channels, colours = _channels(photometric, samples, number(INK_SET, 1))
     alpha, premultiplied = _alpha(tags.numbers(EXTRA_SAMPLES, ()), colours, samples)
     planar = number(PLANAR, 1) == 2 and samples > 1
@@ -153,12 +158,19 @@ def _check_samples(bits, sample_format, by_pillow):
         raise UnreadTiffError(f"a TIFF of {bits} bits in a compression of 8")
 
 
+def _full_colour(tags, size):
+    """Whether every pixel of YCbCr has its own colour; where no tag says so, by the file's size."""
+    sampling = tags.numbers(YCBCR_SAMPLING)
+    raw = tags.number(COMPRESSION, 1) in _RAW
+    return sampling == (1, 1) or (not sampling and raw and sum(tags.numbers(STRIP_BYTES)) >= size)
+
+
 def _channels(photometric, samples, ink_set):
     """The kind of the first samples, and how many they are."""
     if photometric in _GREY:
         kind, colours = "grey", 1
     elif photometric in (_RGB, _YCBCR):
-        kind, colours = "rgb", 3
+        kind, colours = "ycbcr" if photometric == _YCBCR else "rgb", 3
     elif photometric == _PALETTE:
         kind, colours = "palette", 1
     elif photometric == _CMYK and ink_set == 1:
@@ -194,14 +206,14 @@ def read_tiff(file, tags, layout):
         layout: :func:`tiff_layout` of them, not ``by_pillow``.
 
     Returns:
-        uint8 or uint16 ``(height, width, samples)``: grey, RGB or CMYK, and then the opacity where
-        there is one, as it is stored (premultiplied or not).
+        uint8 or uint16 ``(height, width, samples)``: grey, RGB, YCbCr or CMYK, and then the
+        opacity where there is one, as it is stored (premultiplied or not).
 
     Raises:
         UnreadTiffError: Floating point beyond 0..1.
         DamagedTagsError: Pixels are missing or damaged.
     """
-    colours = {"grey": 1, "palette": 1, "rgb": 3, "cmyk": 4}[layout.channels]
+    colours = {"grey": 1, "palette": 1, "rgb": 3, "ycbcr": 3, "cmyk": 4}[layout.channels]
     kept = [*range(colours), *([] if layout.alpha is None else [layout.alpha])]
     table = _palette(tags, layout.bits) if layout.channels == "palette" else None
     depth = len(kept) + (2 if table is not None else 0)
@@ -347,8 +359,19 @@ def _by_libtiff(content, compression, rows, row_bytes):
     start = 8 + len(content) + len(content) % 2
     file = bytearray(b"II*\0" + struct.pack("<I", start) + content).ljust(start, b"\0")
     append_directory(file, directory, "<")
-    with TiffImageFile(io.BytesIO(file)) as image:
-        return image.tobytes()
+    try:
+        with TiffImageFile(io.BytesIO(file)) as image:
+            return image.tobytes()
+    except OSError:
+        probe = _PROBES.get(compression)
+        if probe is None or content == probe:
+            raise
+    try:
+        _by_libtiff(probe, compression, 1, 1)
+    except OSError:
+        name = _BYTEWISE[compression]
+        raise UnreadTiffError(f"a TIFF of {name}, which this Pillow is built without") from None
+    raise DamagedTagsError("its compressed pixels are damaged")
 
 
 def _samples(content, shape, layout, order):

@@ -56,7 +56,7 @@ def test_pillow_reads_the_same(order):
 def test_pillows_block_is_read():
     exif = Image.Exif()
     exif[270], exif[274], exif[282] = "a description", 8, 72.5
-    exif.get_ifd(EXIF)[36867] = "2024:01:01 00:00:00"
+    exif[EXIF] = {36867: "2024:01:01 00:00:00"}
     tags = parse_tags(exif.tobytes()[6:])
     assert tags.orientation == 8
     assert tags.number(282) == 72.5
