@@ -24,7 +24,7 @@ class Comparison:
     """What is compared, all on the same data, in the same order, for as many steps.
 
     Attributes:
-        training: A :class:`keras_skd.train.TrainingConfig`, of which ``run``, ``student``,
+        training: A :class:`keras_skd.training.TrainingConfig`, of which ``run``, ``student``,
             ``method`` and ``seed`` are replaced.
         test: Folder of test images, as ``--data`` of ``evaluate``.
         methods: Trained with every seed.
@@ -61,8 +61,7 @@ class Comparison:
         """A :class:`TrainingConfig` for each run, seed by seed, so that all methods have as many
         seeds whenever the comparison is interrupted."""
         return [
-            dataclasses.replace(
-                self.training,
+            self.training.for_run(
                 run=str(self.folder / Path(student).stem / f"{method}_{seed}"),
                 student=student,
                 method=method,
@@ -118,7 +117,8 @@ def compare(comparison, report=print):
 def _check_settings(comparison):
     from keras_skd.files import output_folder
 
-    settings = dataclasses.asdict(comparison.training)
+    settings = comparison.training.resolved()
+    settings["distillation"] = dataclasses.asdict(comparison.training.distillation)
     settings = {name: value for name, value in settings.items() if name not in _SET_PER_RUN}
     settings = json.loads(json.dumps({**settings, "test": str(comparison.test)}))
     path = comparison.folder / "comparison.json"
@@ -145,12 +145,13 @@ def _trained_and_measured(config, groups):
     import keras
 
     from keras_skd.models import load_model
-    from keras_skd.train import Training
+    from keras_skd.training import Training
 
     scores = Path(config.run) / _SCORES
     if not scores.exists():
         started = time.monotonic()
-        student_file = Training(config).fit()
+        with Training(config) as training:
+            student_file = training.fit()
         seconds = time.monotonic() - started
         keras.backend.clear_session()  # or every run's graphs would stay in memory
         row = {
@@ -190,6 +191,10 @@ def test_pairs(config, groups):
     return ImagePairs(groups, degradation and degradation.fixed())
 
 
+def _teacher_name(comparison):
+    return comparison.training.teacher_for(comparison.training.goal)
+
+
 def _teacher(comparison, groups):
     """The teacher's measures, or None where no method has one."""
     from keras_skd.models import load_model
@@ -198,7 +203,7 @@ def _teacher(comparison, groups):
         return None
     scores = comparison.folder / "teacher.json"
     if not scores.exists():
-        model = load_model(comparison.training.teacher)
+        model = load_model(_teacher_name(comparison))
         measured = _measured(model, groups, comparison.training)
         with replaced(scores) as temporary:
             temporary.write_text(json.dumps(measured, indent=2) + "\n")
@@ -363,7 +368,7 @@ def _plot_crops(comparison, groups, with_teacher):
     }
     models = {name: load_model(file) for name, file in models.items()}
     if with_teacher:
-        models["teacher"] = load_model(config.teacher)
+        models["teacher"] = load_model(_teacher_name(comparison))
     rows = []
     for pair in test_pairs(config, groups[:3]):
         degraded, target = pair.degraded, pair.clean
@@ -394,7 +399,7 @@ def _plot_crops(comparison, groups, with_teacher):
 def parser():
     """The command's arguments."""
     from keras_skd.distillation import METHODS
-    from keras_skd.train import add_arguments
+    from keras_skd.training.settings import add_arguments
 
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.compare",
@@ -424,25 +429,24 @@ def parser():
 
 def main(arguments=None):
     """Runs the command; returns the exit code."""
-    from keras_skd.command import FAILED_CHECK, reported_errors, resumable
+    from keras_skd.command import reported_errors, resumable
     from keras_skd.quiet import import_tensorflow, quiet
-    from keras_skd.train import TrainingDivergedError, config_of, make_deterministic
+    from keras_skd.training.settings import config_of
+    from keras_skd.training.strategies import make_deterministic
 
     with quiet():
         command = parser()
     options = vars(command.parse_args(arguments))
     import_tensorflow()
-    make_deterministic(options["jit_compile"])
+    make_deterministic(options.get("jit_compile", False))
     lists = {
         name: tuple(options.pop(name)) for name in ("methods", "ablations", "students", "seeds")
     }
     with resumable(), reported_errors("keras_skd.compare"):
-        comparison = Comparison(test=options.pop("test"), training=config_of(options), **lists)
-        try:
-            compare(comparison, report=lambda line: print(line, flush=True))
-        except TrainingDivergedError as error:
-            print(f"keras_skd.compare: failed check: {error}", file=sys.stderr)
-            return FAILED_CHECK
+        test = options.pop("test")
+        training = config_of(options, lists["methods"] + lists["ablations"])
+        comparison = Comparison(test=test, training=training, **lists)
+        compare(comparison, report=lambda line: print(line, flush=True))
     print((comparison.folder / "table.md").read_text(), end="")
     return 0
 

@@ -220,29 +220,24 @@ def run_demo(run, steps):
     from keras_skd.command import FAILED_CHECK, reported_errors
     from keras_skd.export.conversion import convert
     from keras_skd.files import write_json
-    from keras_skd.train import Training, TrainingConfig, TrainingDivergedError
+    from keras_skd.training import Training, TrainingConfig
 
     started = time.monotonic()
 
     print(f"1/3  distilling {STUDENT} from {TEACHER}, {steps} steps", flush=True)
     with reported_errors("demo"):
-        training = Training(
-            TrainingConfig(
-                run=run,
-                student=STUDENT,
-                teacher=TEACHER,
-                sigma=TASK.sigma,
-                steps=steps,
-                steps_per_epoch=100,
-                learning_rate=2e-3,
-                warmup_steps=50,
-            )
+        config = TrainingConfig(
+            run=run,
+            student=STUDENT,
+            teacher=TEACHER,
+            sigma=TASK.sigma,
+            steps=steps,
+            steps_per_epoch=100,
+            learning_rate=2e-3,
+            warmup_steps=min(50, steps // 2),
         )
-    try:
-        student_file = training.fit()
-    except TrainingDivergedError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return FAILED_CHECK
+        with Training(config) as training:
+            student_file = training.fit()
 
     print(f"2/3  exporting {', '.join(SCHEMES)} at {TILE}x{TILE}", flush=True)
     folder = Path(run)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_skd import compare, train
+from keras_skd import compare
 from keras_skd.models import Restormer
+from keras_skd.training import Training
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_the_command_trains_measures_resumes_and_writes_tables_and_plots(
     folder, tmp_path, capsys, monkeypatch
 ):
     run, trained = tmp_path / "run", []
-    fit = train.Training.fit
+    fit = Training.fit
 
     def interrupted(self):
         if len(trained) == 2:
@@ -66,7 +67,7 @@ def test_the_command_trains_measures_resumes_and_writes_tables_and_plots(
         return fit(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Training, "fit", interrupted)
+        patch.setattr(Training, "fit", interrupted)
         with pytest.raises(SystemExit) as stop:
             compare.main(arguments(folder, run))
     assert stop.value.code == 130
@@ -78,7 +79,7 @@ def test_the_command_trains_measures_resumes_and_writes_tables_and_plots(
         return fit(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Training, "fit", counted)
+        patch.setattr(Training, "fit", counted)
         assert compare.main(arguments(folder, run)) == 0
     assert trained[2:] == [("skd_without_channel", 3), ("none", 5), ("skd", 5)]
     rows = read(run / "runs.csv")

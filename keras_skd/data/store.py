@@ -22,8 +22,8 @@ class ImageStore:
 
     Decoding once is what makes random crops cheap, and every corrupt file is found before training
     starts; a file rather than memory is what lets a data set be larger than memory: a crop reads
-    the rows it needs, and nothing else is held. The file has no name, so it disappears with the
-    process however that ends.
+    the rows it needs, and nothing else is held. The file has no name, so it disappears with
+    :meth:`close` or with the process, however that ends.
 
     Args:
         images: A list of groups; a group is what one training sample is cropped from, at the same
@@ -76,6 +76,10 @@ class ImageStore:
                     f"{_name(image)} ({array.shape[1]}x{array.shape[0]}) and {_name(group[0])} "
                     f"({width}x{height}) are a pair but differ in size."
                 )
+
+    def close(self):
+        """Gives the disk back; no image can be read afterwards."""
+        self._file.close()
 
     def __len__(self):
         return len(self._shapes)

@@ -280,20 +280,32 @@ class ContrastiveLoss(keras.losses.Loss):
     features are lists of ``(batch, height, width, channels)``, shallow to deep.
 
     Args:
-        epsilon: Keeps the ratio finite where the student returns its input.
+        repulsion: Share of the gradient that pushes the anchor away from the negative, 0 to 1.
+        epsilon: Keeps the ratio finite where the input is clean.
     """
 
-    def __init__(self, epsilon=1e-3, reduction="sum_over_batch_size", name=None, dtype=None):
+    def __init__(
+        self,
+        repulsion=0.0,
+        epsilon=1e-6,
+        reduction="sum_over_batch_size",
+        name=None,
+        dtype=None,
+    ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.epsilon = epsilon
+        self.repulsion, self.epsilon = repulsion, epsilon
 
     def call(self, references, anchors):
         return contrastive_loss(
-            anchors, references["positives"], references["negatives"], self.epsilon
+            anchors,
+            references["positives"],
+            references["negatives"],
+            repulsion=self.repulsion,
+            epsilon=self.epsilon,
         )
 
     def get_config(self):
-        return {**super().get_config(), "epsilon": self.epsilon}
+        return {**super().get_config(), "repulsion": self.repulsion, "epsilon": self.epsilon}
 
 
 def _precise(x):

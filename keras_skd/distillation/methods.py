@@ -2,14 +2,20 @@
 
 A method is a few terms on one machinery, the :class:`~keras_skd.distillation.Distiller`: one pass
 of the student, one of the teacher, matched stages.
+
+Naming the methods loads no TensorFlow, so that ``--help`` answers at once; the losses are imported
+when a step is built.
 """
 
+import dataclasses
+import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import tensorflow as tf
+from keras_skd.errors import InputError
 
-from keras_skd.distillation import losses
+POSITIVES = ("clean", "teacher")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,49 @@ class SKDConfig:
     feature_weight: float = 0.015
     affinity_weight: float = 0.08
 
+    def __post_init__(self):
+        """Checks every number and name.
+
+        Raises:
+            InputError: One is out of range; the message names it as ``train`` does.
+        """
+        for each in dataclasses.fields(self):
+            if isinstance(each.default, float):
+                self._check_number(each.name)
+        for name in ("stages", "contrastive_stages", "contrastive_positives"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, tuple | list | None):
+                raise InputError(f"{name} must be a tuple of names; got {value!r}.")
+            if value is not None:
+                # Frozen, hashable and equal to what a config.json gives back.
+                frozen = tuple(tuple(x) if isinstance(x, list) else x for x in value)
+                object.__setattr__(self, name, frozen)
+            if value is not None and not value:
+                raise InputError(f"{name} must name at least one.")
+        wrong = [name for name in self.contrastive_positives or () if name not in POSITIVES]
+        if wrong or self.contrastive_positives is None:
+            raise InputError(
+                f"contrastive_positives must be of {', '.join(POSITIVES)}; "
+                f"got {self.contrastive_positives!r}."
+            )
+
+    def _check_number(self, name):
+        value, option = getattr(self, name), f"--{name.replace('_', '-')}"
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise InputError(f"{option} must be a number; got {value!r}.")
+        if name in _POSITIVE:
+            if not 0 < value < math.inf:
+                raise InputError(f"{option} must be a number above 0; got {value}.")
+        elif name == "repulsion":
+            if not 0 <= value <= 1:
+                raise InputError(f"--repulsion must be within 0 and 1; got {value}.")
+        elif not 0 <= value < math.inf:
+            raise InputError(f"{option} is a weight, 0 or above; got {value}.")
+
+
+# What the losses divide by.
+_POSITIVE = ("bandwidth", "temperature", "kl_temperature")
+
 
 @dataclass(frozen=True)
 class Step:
@@ -72,9 +121,9 @@ class Step:
         extract: From an image to the extractor's features.
     """
 
-    clean: tf.Tensor
-    restored: tf.Tensor
-    teacher_image: tf.Tensor | None
+    clean: object
+    restored: object
+    teacher_image: object | None
     stages: list
     degraded_features: list
     extract: Callable
@@ -87,6 +136,7 @@ class Term:
     Attributes:
         value: From a :class:`Step` and an :class:`SKDConfig` to ``(batch,)``.
         weight: Name of the attribute of :class:`SKDConfig` that weighs it.
+        settings: Names of the other attributes of :class:`SKDConfig` that it reads.
         stages: Whether it compares stages.
         adapters: Whether it needs both of one width.
         extractor: Whether it needs the teacher's features of images.
@@ -94,6 +144,7 @@ class Term:
 
     value: Callable
     weight: str
+    settings: tuple = ()
     stages: bool = False
     adapters: bool = False
     extractor: bool = False
@@ -115,11 +166,29 @@ class Method:
         """Whether any term needs ``stages``, ``adapters`` or an ``extractor``."""
         return any(getattr(term, what) for term in self.terms.values())
 
+    @property
+    def settings(self):
+        """The attributes of :class:`SKDConfig` that make a difference, in its order."""
+        used = {name for term in self.terms.values() for name in (term.weight, *term.settings)}
+        if self.needs("stages"):
+            used.add("stages")
+        if self.needs("extractor"):
+            used |= {"contrastive_stages", "contrastive_positives"}
+        return tuple(each.name for each in dataclasses.fields(SKDConfig) if each.name in used)
+
+
+def _losses():
+    from keras_skd.distillation import losses
+
+    return losses
+
 
 def _over_stages(distance):
     """A term that is the mean over stages, so that its weight does not depend on their number."""
 
     def value(step, config):
+        import tensorflow as tf
+
         per_stage = [
             distance(student, tf.stop_gradient(teacher), config) for student, teacher in step.stages
         ]
@@ -128,10 +197,19 @@ def _over_stages(distance):
     return value
 
 
-def _kernel(distance, channel=True, spatial=True):
+def _gaussian(x, y, config):
+    return _losses().gaussian_kernel_distance(x, y, config.bandwidth)
+
+
+def _absolute(x, y, config):
+    return _losses().mean_absolute_difference(x, y)
+
+
+def _kernel(distance=_gaussian, channel=True, spatial=True):
     """``L_GK`` with a distance, and which of its two attentions."""
 
     def of_stage(student, teacher, config):
+        losses = _losses()
         s, t = losses.normalise_by_teacher(student, teacher)
         loss = distance(s, t, config)
         if channel:
@@ -142,62 +220,52 @@ def _kernel(distance, channel=True, spatial=True):
             loss += config.alpha1 * distance(attended, t, config)
         return loss
 
-    return Term(_over_stages(of_stage), "alpha2", stages=True, adapters=True)
-
-
-def _gaussian(x, y, config):
-    return losses.gaussian_kernel_distance(x, y, config.bandwidth)
-
-
-def _absolute(x, y, config):
-    return losses.mean_absolute_difference(x, y)
+    settings = ["bandwidth"] if distance is _gaussian else []
+    settings += ["alpha1", "temperature"] if channel or spatial else []
+    return Term(_over_stages(of_stage), "alpha2", tuple(settings), stages=True, adapters=True)
 
 
 def _contrastive_value(step, config):
     images = {"clean": step.clean, "teacher": step.teacher_image}
     positives = [step.extract(images[name]) for name in config.contrastive_positives]
-    return losses.contrastive_loss(
+    return _losses().contrastive_loss(
         step.extract(step.restored), positives, step.degraded_features, config.repulsion
     )
 
 
-def _divergence(step, config):
-    return losses.image_kl_divergence(step.restored, step.teacher_image, config.kl_temperature)
+def _teacher_image_value(step, config):
+    return _losses().mean_absolute_difference(step.restored, step.teacher_image)
 
 
-_TEACHER_IMAGE = Term(
-    lambda step, config: losses.mean_absolute_difference(step.restored, step.teacher_image),
-    "output_weight",
-)
-_CONTRASTIVE = Term(_contrastive_value, "alpha3", extractor=True)
-_FEATURES = Term(
-    _over_stages(
-        lambda student, teacher, config: losses.mean_absolute_difference(
-            *losses.normalise_by_teacher(student, teacher)
-        )
-    ),
-    "feature_weight",
-    stages=True,
-    adapters=True,
-)
-_AFFINITY = Term(
-    _over_stages(
-        lambda student, teacher, config: losses.feature_affinity_distance(student, teacher)
-    ),
-    "affinity_weight",
-    stages=True,
-)
+def _divergence_value(step, config):
+    return _losses().image_kl_divergence(step.restored, step.teacher_image, config.kl_temperature)
+
+
+def _feature_value(student, teacher, config):
+    losses = _losses()
+    return losses.mean_absolute_difference(*losses.normalise_by_teacher(student, teacher))
+
+
+def _affinity_value(student, teacher, config):
+    return _losses().feature_affinity_distance(student, teacher)
+
+
+_TEACHER_IMAGE = Term(_teacher_image_value, "output_weight")
+_CONTRASTIVE = Term(_contrastive_value, "alpha3", ("repulsion",), extractor=True)
+_DIVERGENCE = Term(_divergence_value, "kl_weight", ("kl_temperature",))
+_FEATURES = Term(_over_stages(_feature_value), "feature_weight", stages=True, adapters=True)
+_AFFINITY = Term(_over_stages(_affinity_value), "affinity_weight", stages=True)
 
 METHODS = {
     "skd": Method(
         "soft knowledge distillation, L_REC + alpha2 L_GK + alpha3 L_CL",
-        {"kernel": _kernel(_gaussian), "contrastive": _CONTRASTIVE},
+        {"kernel": _kernel(), "contrastive": _CONTRASTIVE},
     ),
     "none": Method("ground truth alone, L_REC"),
     "output": Method("L_REC + L1 to the teacher's image", {"teacher": _TEACHER_IMAGE}),
     "kl": Method(
         "L_REC + KL divergence from the teacher's image",
-        {"divergence": Term(_divergence, "kl_weight")},
+        {"divergence": _DIVERGENCE},
     ),
     "feature": Method("L_REC + L1 between features, direct mimicry", {"feature": _FEATURES}),
     "fakd": Method(
@@ -206,11 +274,11 @@ METHODS = {
     ),
     "skd_without_channel": Method(
         "skd less its channel attention",
-        {"kernel": _kernel(_gaussian, channel=False), "contrastive": _CONTRASTIVE},
+        {"kernel": _kernel(channel=False), "contrastive": _CONTRASTIVE},
     ),
     "skd_without_spatial": Method(
         "skd less its spatial attention",
-        {"kernel": _kernel(_gaussian, spatial=False), "contrastive": _CONTRASTIVE},
+        {"kernel": _kernel(spatial=False), "contrastive": _CONTRASTIVE},
     ),
     "skd_without_kernel": Method(
         "skd with L1 for the kernel distance",
@@ -218,6 +286,6 @@ METHODS = {
     ),
     "skd_without_contrastive": Method(
         "skd with L1 to the teacher's image for the contrastive loss",
-        {"kernel": _kernel(_gaussian), "teacher": _TEACHER_IMAGE},
+        {"kernel": _kernel(), "teacher": _TEACHER_IMAGE},
     ),
 }

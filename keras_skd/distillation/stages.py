@@ -31,6 +31,50 @@ class Stage:
     student: object
 
 
+def check_model(model, side):
+    """Checks that a model can be distilled: functional, from one image to one image.
+
+    Args:
+        model: What the user gave.
+        side: ``"student"`` or ``"teacher"``, for the error message.
+
+    Raises:
+        InputError: It is no Keras model, is not functional, has several inputs or outputs, or
+            wants its channels first.
+    """
+    if not isinstance(model, keras.Model):
+        given = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+        raise InputError(
+            f"the {side} must be a Keras model, not {given}; load one with keras_skd.load_model."
+        )
+    if not getattr(model, "inputs", None):
+        raise InputError(
+            f"the {side} {model.name} must be a functional Keras model of one input image; rebuild "
+            "it with keras.Input and keras.Model(image, restored)."
+        )
+    for name, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if len(tensors) != 1:
+            raise InputError(
+                f"the {side} {model.name} has {len(tensors)} {name}s, and one image is expected; "
+                f"make keras.Model(image, restored) of the {name} that is meant."
+            )
+        if len(tensors[0].shape) != 4 or tensors[0].shape[-1] is None:
+            raise InputError(
+                f"the {side} {model.name} has an {name} of shape {tensors[0].shape}; images are "
+                "(batch, height, width, channels), with the number of channels known."
+            )
+    first = [
+        layer.name
+        for layer in model._flatten_layers(include_self=False)
+        if getattr(layer, "data_format", None) == "channels_first"
+    ]
+    if first:
+        raise InputError(
+            f"the {side} {model.name} has channels first (layer {first[0]!r}); images are (batch, "
+            "height, width, channels), so build it with data_format='channels_last'."
+        )
+
+
 class TappedModel:
     """A functional model with named feature maps.
 
@@ -44,16 +88,11 @@ class TappedModel:
         taps: Stage name to symbolic tensor, in the order given.
 
     Raises:
-        ValueError: The model is not functional, has no taps, or has no layer of a given name.
+        InputError: The model has no layer of a given name.
     """
 
     def __init__(self, model, side, taps=None):
         self.model, self.side = model, side
-        if not hasattr(model, "inputs") or not model.inputs or len(model.inputs) != 1:
-            raise InputError(
-                f"the {side} {model.name} must be a functional Keras model of one input image; "
-                "rebuild it with keras.Input and keras.Model(image, restored)."
-            )
         if taps is None:
             taps = getattr(model, "taps", {})
         if not isinstance(taps, dict):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_skd.distillation import METHODS, Distiller, SKDConfig, losses
+from keras_skd.errors import InputError
 from keras_skd.models import Restormer, Uformer
 
 
@@ -182,7 +183,7 @@ def test_methods(batch, method):
 
     (history,) = histories
     terms = METHODS[method].terms
-    assert history.keys() == {"loss", "reconstruction", *terms}
+    assert history.keys() == {"loss", "reconstruction", *terms, "gradient_norm"}
     assert history["loss"][1] < history["loss"][0]
     logs = {name: values[0] for name, values in history.items()}
     expected = logs["reconstruction"]
@@ -329,6 +330,263 @@ def test_errors_name_what_is_wrong():
     subclassed = type("Subclassed", (keras.Model,), {})(name="mine")
     with pytest.raises(ValueError, match="the student mine must be a functional Keras model"):
         Distiller(subclassed, teacher)
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("name", "must be a Keras model, not 'restormer_tiny'; load one with"),
+        ("layer", "must be a Keras model, not a Conv2D"),
+        ("two inputs", r"has 2 inputs, and one image is expected"),
+        ("two outputs", r"has 2 outputs, and one image is expected"),
+        ("vector", r"has an input of shape \(None, 7\); images are"),
+        ("channels first", r"has channels first \(layer 'first'\)"),
+        ("unknown channels", r"has an input of shape \(None, None, None, None\)"),
+        ("subclassed", "must be a functional Keras model of one input image"),
+    ],
+)
+def test_a_wrong_model_is_an_error_of_one_sentence(side, wrong, message):
+    image = keras.Input((None, None, 3))
+    convolution = keras.layers.Conv2D(3, 3, padding="same")
+    other, vector = keras.Input((None, None, 3)), keras.Input((7,))
+    channels_first = keras.Input((3, 16, 16))
+    first = keras.layers.Conv2D(3, 3, padding="same", data_format="channels_first", name="first")
+    unknown = keras.Input((None, None, None))
+    model = {
+        "name": lambda: "restormer_tiny",
+        "layer": lambda: convolution,
+        "two inputs": lambda: keras.Model([image, other], convolution(image)),
+        "two outputs": lambda: keras.Model(image, [convolution(image), image]),
+        "vector": lambda: keras.Model(vector, keras.layers.Dense(7)(vector)),
+        "channels first": lambda: keras.Model(channels_first, first(channels_first)),
+        "unknown channels": lambda: keras.Model(unknown, keras.layers.ReLU()(unknown)),
+        "subclassed": lambda: type("Subclassed", (keras.Model,), {})(name="mine"),
+    }[wrong]()
+    models = {"student": convolutions(4), "teacher": convolutions(8), side: model}
+    with pytest.raises(InputError, match=f"^the {side} .*{message}") as error:
+        Distiller(**models)
+    assert "\n" not in str(error.value)
+    if side == "student":
+        with pytest.raises(InputError, match=message):
+            Distiller(model, method="none")
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "dtype"),
+    [(255, 0, "float32"), (255, 0, "uint8"), (2, -1, "float32"), (1, np.nan, "float32")],
+)
+@pytest.mark.parametrize("side", ["clean", "both"])
+def test_images_that_are_not_within_0_and_1_are_noticed(batch, scale, shift, dtype, side):
+    degraded, clean = batch
+    wrong = (clean * scale + shift).astype(dtype)
+    degraded = degraded * scale if side == "both" else degraded
+    for eager in (False, True):
+        distiller = compiled(convolutions(4), method="none", run_eagerly=eager)
+        with pytest.raises(InputError, match=r"images must be float32 within 0\.\.1"):
+            fit(distiller, (degraded, wrong))
+
+
+def test_noisy_inputs_may_leave_0_and_1_and_clean_ones_by_the_tolerance(batch):
+    degraded, clean = batch
+    clean = np.clip(clean, 0, 1) * 1.018 - 0.009
+    fit(compiled(convolutions(4), method="none"), (degraded * 3 - 1, clean))
+
+
+def test_an_error_of_tensorflow_keeps_its_type(batch):
+    distiller = compiled(convolutions(4), method="none")
+    data = tf.data.Dataset.from_tensors(batch).map(
+        lambda *pair: tf.cond(tf.reduce_sum(pair[0]) > -1e9, lambda: broken(*pair), lambda: pair)
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="of another kind"):
+        distiller.fit(data, verbose=0, shuffle=False)
+
+
+def broken(degraded, clean):
+    with tf.control_dependencies([tf.debugging.Assert(tf.constant(False), ["of another kind"])]):
+        return tf.identity(degraded), clean
+
+
+# --- what Keras users expect of a model ---
+
+
+def test_validation_has_the_loss_of_training_so_that_keras_callbacks_find_it(batch, tmp_path):
+    distiller = compiled(convolutions(4), convolutions(8, seed=50), "skd", SKDConfig(**WEIGHTS))
+    data = tf.data.Dataset.from_tensors(batch)
+    stops = keras.callbacks.EarlyStopping(patience=1, min_delta=100.0)
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True)
+    history = fit(distiller, batch, epochs=9, validation_data=data, callbacks=[stops, best])
+    assert len(history["val_loss"]) == 2  # stopped: it could not fall by 100
+    assert keras.saving.load_model(tmp_path / "best.keras").count_params() > 0
+    logs = distiller.evaluate(data, verbose=0, return_dict=True)
+    assert logs.keys() == {"loss", "reconstruction", "kernel", "contrastive", "psnr"}
+    # Of a student that does the same in training and inference, as this one.
+    terms = {name: float(value) for name, value in distiller.compute_terms(*batch).items()}
+    assert {name: logs[name] for name in terms} == pytest.approx(terms, rel=1e-5)
+    expected = logs["reconstruction"] + 0.3 * logs["kernel"] + 0.7 * logs["contrastive"]
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_losses_are_means_over_images_also_of_a_smaller_last_batch(batch):
+    images = [np.concatenate([image, image[:1] * 0.5]) for image in batch]
+    distiller = compiled(convolutions(4), convolutions(8), optimizer=keras.optimizers.SGD(0.0))
+    expected = {k: float(v) for k, v in distiller.compute_terms(*images).items()}
+    data = tf.data.Dataset.from_tensor_slices(tuple(images)).batch(2)
+    history = distiller.fit(data, validation_data=data, verbose=0, shuffle=False).history
+    for prefix in ("", "val_"):
+        values = {name: history[prefix + name][0] for name in expected}
+        assert values == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"log_every": 3}])
+def test_metrics_of_compile_are_computed_in_training_and_validation(batch, options):
+    metrics = ["mae", keras.metrics.MeanSquaredError(name="squared")]
+    distiller = compiled(
+        convolutions(4),
+        method="none",
+        optimizer=keras.optimizers.SGD(0.0),
+        metrics=metrics,
+        **options,
+    )
+    data = tf.data.Dataset.from_tensors(batch)
+    history = fit(distiller, batch, epochs=2, steps_per_epoch=2, validation_data=data)
+    difference = distiller.student(batch[0]).numpy() - batch[1]
+    expected = {"mae": np.mean(np.abs(difference)), "squared": np.mean(difference**2)}
+    for name, value in expected.items():
+        assert history[name] == pytest.approx([value] * 2, rel=1e-5)
+        assert history[f"val_{name}"] == pytest.approx([value] * 2, rel=1e-5)
+    assert history["mae"] == pytest.approx(history["reconstruction"], rel=1e-6)
+
+
+class AddsLoss(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.convert_to_tensor(0.25))
+        return x
+
+
+def test_the_students_own_regularisers_count(batch):
+    def student(regularizer, add=False):
+        image = keras.Input((None, None, 3))
+        x = AddsLoss()(image) if add else image
+        initializer = keras.initializers.GlorotUniform(3)
+        convolution = keras.layers.Conv2D(
+            3, 3, padding="same", kernel_regularizer=regularizer, kernel_initializer=initializer
+        )
+        return keras.Model(image, convolution(x))
+
+    plain, decayed = student(None), student(keras.regularizers.L2(0.5), add=True)
+    squares = float(tf.reduce_sum(decayed.layers[-1].kernel ** 2))
+    data = tf.data.Dataset.from_tensors(batch)
+    gradients = {}
+    for name, model in (("plain", plain), ("decayed", decayed)):
+        before = model.layers[-1].kernel.numpy()
+        distiller = compiled(model, method="none", optimizer=keras.optimizers.SGD(1.0))
+        first = distiller.evaluate(data, verbose=0, return_dict=True)
+        logs = {k: v[0] for k, v in fit(distiller, batch, 1).items()}
+        gradients[name] = before - model.layers[-1].kernel.numpy()
+        for each in (first, logs):
+            assert each["loss"] - each["reconstruction"] == pytest.approx(
+                0.5 * squares + 0.25 if name == "decayed" else 0.0, rel=1e-5, abs=1e-7
+            )
+        assert ("regularization" in logs) == (name == "decayed")
+    # d/dW of 0.5 |W|^2 is W.
+    np.testing.assert_allclose(gradients["decayed"] - gradients["plain"], before, atol=1e-6)
+
+
+def test_a_distiller_is_not_registered_as_what_could_not_be_rebuilt():
+    assert keras.saving.get_registered_object("keras_skd>Distiller") is None
+
+
+def test_weights_of_a_distiller_are_saved_and_loaded(batch, tmp_path):
+    distiller = compiled(convolutions(4), convolutions(8))
+    fit(distiller, batch)
+    distiller.save_weights(tmp_path / "state.weights.h5")
+    saved = [w.numpy() for w in distiller.weights]
+    fit(distiller, batch)
+    distiller.load_weights(tmp_path / "state.weights.h5")
+    assert_close([w.numpy() for w in distiller.weights], saved, 0)
+
+
+@pytest.mark.parametrize("wrong", ["auto", None, 2])
+def test_xla_is_chosen_by_hand(wrong):
+    distiller = Distiller(convolutions(4), method="none")
+    with pytest.raises(InputError, match="jit_compile must be True or False"):
+        distiller.compile(jit_compile=wrong)
+    distiller.compile()
+    assert distiller.jit_compile is False
+
+
+def test_gradient_norm_is_that_of_the_step_before_clipping(batch):
+    model = convolutions(4)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.abs(model(batch[0], training=True) - batch[1]))
+    expected = float(tf.linalg.global_norm(tape.gradient(loss, model.trainable_variables)))
+    optimizer = keras.optimizers.SGD(1e-9, global_clipnorm=1e-3)
+    history = fit(compiled(model, method="none", optimizer=optimizer), batch, 3)
+    assert history["gradient_norm"] == pytest.approx([expected], rel=1e-4)
+    assert expected > 1e-2  # so that clipping would have shown
+
+
+def test_gradient_norm_is_without_loss_scaling_and_skips_what_overflowed(batch):
+    norms = {}
+    for policy in ("float32", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = convolutions(4)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        distiller = compiled(model, method="none", optimizer=keras.optimizers.SGD(1e-9))
+        if policy == "mixed_float16":
+            distiller.optimizer.build(distiller.trainable_variables)
+            distiller.optimizer.dynamic_scale.assign(2.0**40)  # overflows in the first steps
+        norms[policy] = fit(distiller, batch, 80)["gradient_norm"][0]
+        assert distiller.first_divergence() is None
+    assert norms["mixed_float16"] == pytest.approx(norms["float32"], rel=0.02)  # float16's error
+
+
+def test_the_first_divergence_is_remembered_however_late_it_is_read(batch, monkeypatch):
+    real, step = losses.contrastive_loss, tf.Variable(0)
+
+    def breaks(*features, **options):
+        factor = tf.where(step.assign_add(1) > 7, np.inf, 1.0)
+        return real(*features, **options) * factor
+
+    monkeypatch.setattr(losses, "contrastive_loss", breaks)
+    distiller = compiled(convolutions(4), convolutions(8))
+    fit(distiller, batch, 6, epochs=2, steps_per_epoch=3)
+    assert distiller.first_divergence() is None
+    fit(distiller, batch, 40, epochs=2, steps_per_epoch=20)  # counted from this fit on
+    step_of, values = distiller.first_divergence()
+    assert (step_of, values) == (2, {"contrastive": np.inf})
+    assert not np.isfinite(distiller.student.get_weights()[0]).all()
+    monkeypatch.undo()
+    fit(compiled(convolutions(4), convolutions(8)), batch)
+
+
+def test_losses_are_read_every_so_many_steps_and_an_epochs_logs_are_exact(batch):
+    class Seen(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.losses = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.losses.append(logs["loss"])
+
+    histories, seen = {}, {}
+    for every in (1, 4):
+        keras.utils.set_random_seed(0)
+        distiller = compiled(convolutions(4), convolutions(8), log_every=every)
+        seen[every] = Seen()
+        histories[every] = fit(
+            distiller, batch, 20, epochs=2, steps_per_epoch=10, callbacks=[seen[every]]
+        )
+    assert histories[1] == histories[4]
+    assert len(set(seen[1].losses)) == 20
+    first, then = seen[1].losses[0], seen[1].losses[4]
+    assert seen[4].losses[:8] == [first] * 4 + [then] * 4
+    # train_on_batch is always read.
+    values = [float(distiller.train_on_batch(*batch, return_dict=True)["loss"]) for _ in range(3)]
+    assert len(set(values)) == 3
 
 
 # --- what Keras optimizers and compile() offer ---

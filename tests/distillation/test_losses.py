@@ -437,12 +437,24 @@ def test_keras_losses_teach_the_student_only(features):
     assert of_teacher is None
 
 
-def test_the_contrastive_keras_loss_is_the_function(features):
-    anchor, positive = features
+@pytest.mark.parametrize("options", [{}, {"epsilon": 0.5}, {"repulsion": 0.7, "epsilon": 0.01}])
+def test_the_contrastive_keras_loss_is_the_function(features, options):
+    anchor, positive = (tf.constant(each) for each in features)
     negative = positive + 1
-    loss = losses.ContrastiveLoss(epsilon=0.01)
-    expected = losses.contrastive_loss([anchor] * 2, [[positive] * 2], [negative] * 2, 0.01)
+    loss = losses.ContrastiveLoss(**options)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert again.get_config() == loss.get_config()
+
+    def value_and_gradient(function):
+        with tf.GradientTape() as tape:
+            tape.watch(anchor)
+            value = tf.reduce_mean(function([anchor] * 2, [[positive] * 2], [negative] * 2))
+        return float(value), tape.gradient(value, anchor).numpy()
+
+    expected = value_and_gradient(lambda *each: losses.contrastive_loss(*each, **options))
     for each in (loss, again):
-        value = each({"positives": [[positive] * 2], "negatives": [negative] * 2}, [anchor] * 2)
-        assert float(value) == pytest.approx(np.mean(expected), rel=1e-6)
+        value, gradient = value_and_gradient(
+            lambda a, p, n, each=each: each({"positives": p, "negatives": n}, a)
+        )
+        assert value == pytest.approx(expected[0], rel=1e-6)
+        np.testing.assert_allclose(gradient, expected[1], rtol=1e-5)

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from keras_skd.models import Restormer
-from keras_skd.strategy import make_strategy, writes_files
+from keras_skd.training.strategies import make_strategy, writes_files
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Logical devices have to be set before TensorFlow looks at them, so in a process of its own.
 TWO_DEVICES = """
@@ -107,17 +107,51 @@ def test_two_devices_train_as_one(folder):
     assert_equals_the_single_process(folder, "mirrored")
 
 
+# One device of two meets a term that is no number; the other meets it a step later.
+ONE_OF_TWO_DIVERGES = """
+import sys
+import numpy as np
+import tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_skd.distillation import losses
+real = losses.contrastive_loss
+def breaks(*features, **options):
+    context = tf.distribute.get_replica_context()
+    bad = (counter >= 3) & (context.replica_id_in_sync_group == 1)
+    return real(*features, **options) * tf.where(bad, np.nan, 1.0)
+losses.contrastive_loss = breaks
+from keras_skd.distillation.distiller import Distiller
+step = Distiller.train_step
+def counted(self, data):
+    global counter
+    counter = tf.cast(self.optimizer.iterations, tf.int32) + 1
+    return step(self, data)
+Distiller.train_step = counted
+from keras_skd.train import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_first_divergence_of_several_devices_is_named(folder):
+    process = start(folder, "diverged", "mirrored", ONE_OF_TWO_DIVERGES)
+    _, error = process.communicate(timeout=900)
+    assert process.returncode == 1, error[-3000:]
+    assert "diverged at step 3: contrastive is nan; the last good checkpoint" in error
+
+
 # Every worker writes the weights that it ends with.
 WORKER = """
 import sys
 import numpy as np
 from keras_skd import train
-class Training(train.Training):
+from keras_skd.training import run
+class Training(run.Training):
     def fit(self):
         output = super().fit()
         np.savez(sys.argv[1], *self.student.get_weights())
         return output
-train.Training = Training
+run.Training = Training
 sys.exit(train.main(sys.argv[2:]))
 """
 

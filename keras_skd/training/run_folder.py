@@ -1,6 +1,6 @@
-"""The folder of a training run: what it was, how it went, and where it can go on.
+"""The folder of a training run: what it was, how it went, and where it can be resumed.
 
-``config.json``         the settings
+``config.json``         the version of keras_skd and the settings, none of them left to a default
 ``environment.json``    versions and devices, one entry for each start of the run
 ``log.csv``             one row an epoch
 ``tensorboard/``        the same as TensorBoard events, and the samples
@@ -11,19 +11,23 @@
 ``student.keras``       the student of the last epoch, once the run is finished
 
 Every file is written under a temporary name and renamed, and the checkpoint is the last one that an
-epoch writes: killed at any moment, a run goes on after the last epoch whose checkpoint is there.
+epoch writes: killed at any moment, a run is resumed after the last epoch whose checkpoint is there.
 """
 
 import csv
+import fcntl
 import json
 import os
 import platform
 import time
+import zipfile
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
+from keras_skd import __version__
 from keras_skd.errors import InputError
-from keras_skd.files import replaced
+from keras_skd.files import replaced, write_csv, write_json
 
 STUDENT, BEST, LAST = "student.keras", "student_best.keras", "student_last.keras"
 _PACKAGES = ("keras-skd", "tensorflow", "keras", "numpy", "pillow", "ai-edge-litert")
@@ -47,9 +51,45 @@ class RunFolder:
         return self.path / STUDENT
 
     @property
+    def finished(self):
+        """Whether the student of the finished run is there."""
+        return self.student.exists()
+
+    @property
     def checkpoint(self):
         """File of the last checkpoint."""
         return self.path / "checkpoint.npz"
+
+    @contextmanager
+    def locked(self):
+        """Keeps other processes from training in the folder; a killed process leaves no lock.
+
+        Raises:
+            InputError: Another process trains in it.
+        """
+        if not self.writes:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{self.path}: another process trains in it; wait for it, or choose another "
+                    "--run."
+                ) from None
+            self._remove_leftovers()
+            yield
+        finally:
+            os.close(handle)
+
+    def _remove_leftovers(self):
+        """Removes what a process that was killed while it wrote has left."""
+        for folder in (self.path, self.path / "samples"):
+            for path in folder.glob(".part-*"):
+                path.unlink(missing_ok=True)
 
     # --- settings and environment ---
 
@@ -57,21 +97,57 @@ class RunFolder:
         """The settings of the run in the folder, or None.
 
         Raises:
-            ValueError: The file is damaged.
+            InputError: The file is damaged.
         """
         path = self.path / "config.json"
         if not path.exists():
             return None
         try:
-            return json.loads(path.read_text())
+            config = json.loads(path.read_text())
+            if not isinstance(config, dict):
+                raise ValueError("no object")
         except ValueError:
             raise InputError(
                 f"{path}: damaged; remove the folder or choose another --run."
             ) from None
+        return config
 
-    def write_config(self, config):
-        """Writes the settings, a dict."""
-        self._write_json("config.json", config)
+    def check_config(self, settings, free=()):
+        """Checks that the run in the folder, if there is one, is of these settings.
+
+        Args:
+            settings: A dict as :meth:`write_config` was given.
+            free: Names of settings that may differ.
+
+        Raises:
+            InputError: It is of others, which the message names, or of a version that did not
+                record all of its settings.
+        """
+        earlier = self.config()
+        if earlier is None:
+            return
+        if "version" not in earlier:
+            raise InputError(
+                f"{self.path} holds a run of keras_skd 0.1.0, which did not record its defaults: "
+                "it cannot be resumed; choose another --run, or remove the folder."
+            )
+        ours, theirs = _flat(settings), _flat(earlier)
+        names = dict.fromkeys([*ours, *theirs])
+        differing = [
+            f"{name} {theirs.get(name)!r}, now {ours.get(name)!r}"
+            for name in names
+            if name not in (*free, "version") and ours.get(name) != theirs.get(name)
+        ]
+        if differing:
+            raise InputError(
+                f"{self.path} holds a run of other settings ({'; '.join(differing)}) of keras_skd "
+                f"{earlier['version']}; choose another --run, or remove the folder."
+            )
+
+    def write_config(self, settings):
+        """Writes the settings, a dict, and the version, unless those of the run are there."""
+        if self.writes and self.config() is None:
+            write_json(self.path / "config.json", {"version": __version__, **settings})
 
     def add_environment(self, epoch, replicas):
         """Notes the versions and devices of this start of the run.
@@ -104,12 +180,8 @@ class RunFolder:
             "replicas": replicas,
             "versions": versions,
         }
-        self._write_json("environment.json", [*starts, start])
-
-    def _write_json(self, name, value):
         if self.writes:
-            with replaced(self.path / name) as path:
-                path.write_text(json.dumps(value, indent=2) + "\n")
+            write_json(path, [*starts, start])
 
     # --- log ---
 
@@ -130,11 +202,7 @@ class RunFolder:
         """
         if not self.writes:
             return
-        rows = [*self.log_rows(epoch), {"epoch": epoch + 1, **row}]
-        with replaced(self.path / "log.csv") as path, open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.path / "log.csv", [*self.log_rows(epoch), {"epoch": epoch + 1, **row}])
 
     def best(self, column, epochs):
         """The greatest value of a column in the first epochs of the log; minus infinity if none."""
@@ -147,7 +215,7 @@ class RunFolder:
         Args:
             step: Training steps done.
             scalars: Name to value.
-            image: ``(height, width, 3)`` in 0..1.
+            image: ``(height, width, channels)`` in 0..1, or None.
         """
         if not self.writes:
             return
@@ -159,29 +227,39 @@ class RunFolder:
         with self._events.as_default():
             for name, value in scalars.items():
                 tf.summary.scalar(name, value, step)
-            tf.summary.image("samples", np.clip(image, 0, 1)[None], step)
+            if image is not None:
+                tf.summary.image("samples", np.clip(image, 0, 1)[None], step)
         self._events.flush()
 
     def write_sample(self, epoch, image):
-        """Writes ``samples/epoch_0001.png`` of an image ``(height, width, 3)`` in 0..1."""
+        """Writes ``samples/epoch_0001.png`` of an image ``(height, width, 3 or 1)`` in 0..1."""
         if not self.writes:
             return
         from keras_skd.data import write_png
 
-        (self.path / "samples").mkdir(exist_ok=True)
+        if image.shape[-1] == 1:
+            image = image.repeat(3, axis=-1)
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
         write_png(self.path / "samples" / f"epoch_{epoch:04d}.png", image)
 
     # --- students and checkpoint ---
 
-    def save_student(self, student, name):
+    def save_student(self, student, name, metadata):
         """Writes a student to ``student.keras``, ``student_best.keras`` or ``student_last.keras``.
+
+        Args:
+            student: A :class:`keras.Model`.
+            name: The file's name.
+            metadata: What the file remembers; see :func:`keras_skd.models.save_model`.
 
         Returns:
             The file.
         """
+        from keras_skd.models import save_model
+
         if self.writes:
-            with replaced(self.path / name) as path:
-                student.save(path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            save_model(student, self.path / name, metadata)
         return self.path / name
 
     def save_checkpoint(self, epochs, arrays):
@@ -207,26 +285,46 @@ class RunFolder:
             The epochs done; 0 without a checkpoint.
 
         Raises:
-            ValueError: The checkpoint is of another run.
+            InputError: The checkpoint is of another run, or damaged.
         """
         import numpy as np
 
         if not self.checkpoint.exists():
             return 0
-        with np.load(self.checkpoint) as saved:
-            shapes = {name: saved[name].shape for name in saved.files if name != "epoch"}
-            if shapes != {name: tuple(variable.shape) for name, variable in variables.items()}:
-                raise InputError(
-                    f"{self.checkpoint}: not a checkpoint of this run; remove it to start anew."
-                )
-            for name, variable in variables.items():
-                variable.assign(saved[name])
-            return int(saved["epoch"])
+        try:
+            with np.load(self.checkpoint) as saved:
+                arrays = {name: saved[name] for name in saved.files}
+                epochs = int(arrays.pop("epoch"))
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{self.checkpoint}: damaged ({error}); remove it to start anew."
+            ) from None
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if shapes != {name: tuple(variable.shape) for name, variable in variables.items()}:
+            raise InputError(
+                f"{self.checkpoint}: not a checkpoint of this run; remove it to start anew."
+            )
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        return epochs
 
     def finish(self):
-        """Removes what only an unfinished run needs."""
+        """Removes what only an unfinished run needs, also where a kill has left it behind."""
+        self.close()
+        if self.writes:
+            for path in (self.checkpoint, self.path / LAST):
+                # A finished run may lie in a folder that can only be read.
+                with suppress(PermissionError):
+                    path.unlink(missing_ok=True)
+
+    def close(self):
+        """Closes the files that are open."""
         if self._events is not None:
             self._events.close()
-        if self.writes:
-            self.checkpoint.unlink(missing_ok=True)
-            (self.path / LAST).unlink(missing_ok=True)
+            self._events = None
+
+
+def _flat(settings):
+    """The settings as JSON gives them back, those of ``distillation`` under names of their own."""
+    settings = dict(json.loads(json.dumps(settings)))
+    return {**settings.pop("distillation", {}), **settings}

@@ -1,4 +1,4 @@
-"""More than one device or machine: the ``tf.distribute`` strategies of the commands."""
+"""Where a training runs: one device, several, or several machines (``tf.distribute``)."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def make_strategy(name):
         The strategy, or None for ``none``.
 
     Raises:
-        ValueError: The name is unknown, or ``TF_CONFIG`` is missing or has no workers.
+        InputError: The name is unknown, or ``TF_CONFIG`` is missing or has no workers.
     """
     if name not in STRATEGIES:
         raise InputError(f"--strategy must be one of {', '.join(STRATEGIES)}; got {name!r}.")
@@ -61,3 +61,17 @@ def writes_files(strategy):
     return resolver.task_type == "chief" or (
         resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
     )
+
+
+def make_deterministic(jit_compile):
+    """Makes the same seed give the same bits, on CPUs.
+
+    GPUs would pay for it with much of their speed, and XLA does not support it.
+
+    Args:
+        jit_compile: Whether XLA compiles the step.
+    """
+    import tensorflow as tf
+
+    if not jit_compile and not tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,248 @@
+"""From settings to what a run is made of: images, models, distiller, optimizer."""
+
+import contextlib
+
+from keras_skd.errors import InputError
+from keras_skd.training.settings import option
+
+MAX_VALIDATION = 32  # images; more would take longer than the steps between validations
+LOG_EVERY = 50  # steps between readings of the losses, each of which waits for the device
+
+
+def find_images(config):
+    """Finds the images of training and validation.
+
+    Args:
+        config: A :class:`~keras_skd.training.TrainingConfig`.
+
+    Returns:
+        Two lists of groups, ``(clean,)`` or ``(input, target)``. The second has at most
+        :data:`MAX_VALIDATION`, from all over what was found.
+
+    Raises:
+        InputError: A folder holds no images, or those of another task, or none of another scene
+            to hold out, or the two folders differ in kind.
+        MissingFileError: A folder does not exist.
+    """
+    from keras_skd.data import find_groups, held_out, training_photos, validation_photos
+    from keras_skd.data.scenes import spread
+
+    if config.data is None:
+        training = [(image,) for image in training_photos().values()]
+        validation = [(image,) for image in validation_photos().values()]
+    else:
+        training = find_groups(config.data, config.task, "train", report=print)
+        validation = None
+    if config.validation is not None:
+        validation = find_groups(config.validation, config.task, "test", report=print)
+    if validation is None:
+        training, validation = held_out(training, report=print)
+    if len(training[0]) != len(validation[0]):
+        raise InputError(
+            f"{config.data} and {config.validation}: one holds pairs (input/, target/) and the "
+            "other clean images; both must be of one kind."
+        )
+    return training, spread(validation, MAX_VALIDATION)
+
+
+def find_task(config, groups):
+    """The task on the images that were found.
+
+    Args:
+        config: A :class:`~keras_skd.training.TrainingConfig`.
+        groups: What :func:`find_images` found.
+
+    Returns:
+        The :class:`~keras_skd.tasks.Task`, and its degradation; None for pairs.
+
+    Raises:
+        InputError: A noise or a level is given, and pairs bring their own.
+    """
+    task, degradation = config.goal.for_groups(groups)
+    if degradation is None:
+        for name in ("noise", "sigma"):
+            if getattr(config, name) is not None:
+                raise InputError(
+                    f"{option(name)} does nothing: {config.data} holds pairs, which bring their "
+                    "own noise; leave it out."
+                )
+    return task, degradation
+
+
+def load_models(config, task):
+    """Loads student and teacher, under the run's precision.
+
+    The global dtype policy is afterwards what it was.
+
+    Args:
+        config: A :class:`~keras_skd.training.TrainingConfig`.
+        task: The :class:`~keras_skd.tasks.Task` on the images that were found.
+
+    Returns:
+        The student, and the teacher or None.
+
+    Raises:
+        InputError: A model is unknown or damaged, the teacher was never trained or was trained for
+            another task, or the two take different images.
+        MissingFileError: A file does not exist.
+    """
+    from keras_skd.models import load_model
+
+    teacher_name = config.teacher_for(task)
+    with dtype_policy(config.precision):
+        student, teacher = load_model(config.student), None
+        if teacher_name is not None:
+            teacher = load_model(teacher_name, trained=True)
+            _check_teacher(teacher_name, task)
+    channels = [model.input.shape[-1] for model in (student, teacher) if model is not None]
+    if channels[0] not in (1, 3):
+        raise InputError(
+            f"{config.student} takes images of {channels[0]} channels, and the images here have 3 "
+            "(colour) or 1 (grey); dual-pixel images cannot be trained on."
+        )
+    if len(set(channels)) > 1:
+        raise InputError(
+            f"{config.student} takes images of {channels[0]} channels and the teacher "
+            f"{teacher_name} of {channels[1]}; both must be of colour (3) or of grey (1)."
+        )
+    return student, teacher
+
+
+def _check_teacher(name, task):
+    from keras_skd.models import read_metadata
+    from keras_skd.tasks import NOISES, Task, resolved
+
+    known = Task.from_metadata(read_metadata(name))
+    noise = task.noise if task.noise in NOISES else None  # pairs have a noise of their own
+    resolved(known or task, task.name, noise, task.sigma, source=f"the teacher {name}")
+
+
+@contextlib.contextmanager
+def dtype_policy(name):
+    """A context in which layers are made with a dtype policy, globally."""
+    import keras
+
+    earlier = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(earlier)
+
+
+def learning_rate_schedule(config):
+    """Linear warm-up, then cosine decay to a hundredth, over the run's steps.
+
+    Keras evaluates a schedule at the number of steps, not of updates, with accumulated gradients
+    too.
+
+    Args:
+        config: A :class:`~keras_skd.training.TrainingConfig`.
+
+    Returns:
+        A :class:`keras.optimizers.schedules.LearningRateSchedule`.
+    """
+    import keras
+
+    peak, warmup = config.learning_rate, config.warmup
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=peak / 100 if warmup else peak,
+        decay_steps=max(1, config.total_steps - warmup),
+        alpha=0.01,
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def make_optimizer(config):
+    """AdamW as the settings ask, with clipping at a global norm of 1."""
+    import keras
+
+    return keras.optimizers.AdamW(
+        learning_rate_schedule(config),
+        weight_decay=config.weight_decay,
+        global_clipnorm=1.0,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema,
+        gradient_accumulation_steps=config.accumulation if config.accumulation > 1 else None,
+    )
+
+
+def make_distiller(config, student, teacher):
+    """A compiled :class:`~keras_skd.Distiller` whose optimizer is built.
+
+    Raises:
+        InputError: The models do not fit each other or the patches.
+    """
+    from keras_skd.distillation import Distiller
+
+    distiller = Distiller(student, teacher, config.method, config.distillation)
+    distiller.check_image_size(config.patch_size, config.patch_size)
+    distiller.compile(
+        optimizer=make_optimizer(config),
+        jit_compile=config.jit_compile,
+        steps_per_execution=config.steps_per_execution,
+        log_every=LOG_EVERY,
+    )
+    # The distiller's, which mixed_float16 wraps for loss scaling.
+    distiller.optimizer.build(distiller.trainable_variables)
+    return distiller
+
+
+def settings_of(config, task, distiller):
+    """What ``config.json`` records: the settings, with nothing left to a default.
+
+    Args:
+        config: A :class:`~keras_skd.training.TrainingConfig`.
+        task: The :class:`~keras_skd.tasks.Task` on the images that were found.
+        distiller: The run's :class:`~keras_skd.Distiller`, which knows the stages it compares.
+    """
+    settings = config.resolved(task)
+    chosen = settings["distillation"]
+    if "stages" in chosen:
+        chosen["stages"] = [[each.teacher_name, each.student_name] for each in distiller.stages]
+    if "contrastive_stages" in chosen:
+        chosen["contrastive_stages"] = list(distiller.extractor_stages)
+    return settings
+
+
+def make_batches(config, store, degradation, channels, first_step=0, strategy=None):
+    """The training batches from a step on, made ahead of when they are needed.
+
+    Args:
+        config: A :class:`~keras_skd.training.TrainingConfig`.
+        store: An :class:`~keras_skd.data.ImageStore`.
+        degradation: Of clean images; None for pairs.
+        channels: Of the student's images.
+        first_step: Number of the first batch. Batch ``i`` depends on the seed and ``i`` alone.
+        strategy: The ``tf.distribute`` strategy, or None.
+
+    Returns:
+        A :class:`tf.data.Dataset`; see :func:`keras_skd.data.training_batches`.
+    """
+    import tensorflow as tf
+
+    from keras_skd.data import training_batches
+
+    batches = training_batches(
+        store,
+        patch_size=config.patch_size,
+        batch_size=config.batch_size,
+        steps=config.total_steps,
+        degradation=degradation,
+        seed=config.seed,
+        first_step=first_step,
+        channels=channels,
+    )
+    if strategy is not None:
+        # Every worker makes every batch and takes its part, so all see the data of one process.
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.DATA
+        )
+        return batches.with_options(options)
+    devices = tf.config.list_logical_devices("GPU")
+    if devices:
+        # The next batches lie on the GPU before the step asks for them.
+        return batches.apply(tf.data.experimental.prefetch_to_device(devices[0].name, 2))
+    return batches

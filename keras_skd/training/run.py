@@ -1,0 +1,193 @@
+"""A training run put together."""
+
+import math
+import sys
+from contextlib import nullcontext
+
+from keras_skd.errors import InputError
+from keras_skd.training import building
+from keras_skd.training.run_folder import STUDENT, RunFolder
+from keras_skd.training.settings import FREE_SETTINGS
+from keras_skd.training.strategies import make_strategy, writes_files
+
+
+class Training:
+    """A run that has been checked and is ready to train.
+
+    Everything that can be wrong with the user's input is found here, before any long work. See
+    :mod:`keras_skd.training.run_folder` for what the run's folder holds. Use it as a context, or
+    call :meth:`close`, where one process makes several: the decoded images lie on disk until then.
+
+    ::
+
+        with Training(TrainingConfig(run="runs/mine", data="photos")) as training:
+            student_file = training.fit()
+
+    Args:
+        config: The run's :class:`~keras_skd.training.TrainingConfig`.
+        strategy: The ``tf.distribute`` strategy; None makes that of ``config.strategy``.
+
+    Attributes:
+        config: The settings.
+        task: The :class:`~keras_skd.tasks.Task` on the images that were found; the student's file
+            remembers it.
+        settings: What ``config.json`` records, a dict.
+        distiller: The :class:`~keras_skd.Distiller`; None once closed.
+
+    Raises:
+        InputError: An image, pair, model or setting is wrong; the message names it.
+        MissingFileError: A folder or file does not exist.
+        OutputError: The run folder cannot be written, or its disk is too small.
+    """
+
+    def __init__(self, config, strategy=None):
+        import keras
+
+        from keras_skd.files import output_folder
+        from keras_skd.models import with_image_size
+
+        self.config = config
+        config.check_used()
+        self._strategy = strategy or make_strategy(config.strategy)
+        self._replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
+        self._files = RunFolder(config.run, writes_files(self._strategy))
+        self.folder = self._files.path
+        self._store = None
+        if config.batch_size % self._replicas:
+            raise InputError(
+                f"--batch-size {config.batch_size} cannot be divided among {self._replicas} "
+                "replicas; choose a multiple."
+            )
+        training, validation = building.find_images(config)
+        self.task, self._degradation = building.find_task(config, training)
+        # Before models are made: what can be refused at once is.
+        self._files.check_config(config.resolved(self.task), (*FREE_SETTINGS, *_RESOLVED_LATER))
+        keras.utils.set_random_seed(config.seed)
+        with self._scope():
+            student, teacher = building.load_models(config, self.task)
+            self.distiller = building.make_distiller(config, student, teacher)
+        self.settings = building.settings_of(config, self.task, self.distiller)
+        self._files.check_config(self.settings, FREE_SETTINGS)
+        # What is saved: the precision and the devices of training are no property of the student.
+        # It refuses a class that cannot be exported.
+        with building.dtype_policy("float32"):
+            self._exported = with_image_size(student, None)
+        try:
+            with output_folder(config.run, needed_bytes=4 * self._state_bytes() + 2**24):
+                self._read_images(training, validation)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Lets go of models, compiled functions and decoded images."""
+        if self._store is not None:
+            self._store.close()
+        self._files.close()
+        self._store = self.distiller = self._exported = self._validation = None
+
+    @property
+    def student(self):
+        """The student, trained once :meth:`fit` returned."""
+        return self.distiller.student
+
+    @property
+    def finished(self):
+        """Whether the run folder holds the finished student of this run."""
+        return self._files.finished
+
+    def fit(self):
+        """Trains, or resumes where an interrupted run stopped, and writes ``student.keras``.
+
+        Returns:
+            The student's file.
+
+        Raises:
+            TrainingDivergedError: A loss or the validation is no number any more.
+            InputError: Another process trains in the folder.
+        """
+        with self._files.locked():
+            if self.finished:
+                return self._load_finished()
+            return self._fit()
+
+    def _load_finished(self):
+        from keras_skd.models import load_model
+
+        self.student.set_weights(load_model(self._files.student).get_weights())
+        self._files.finish()  # a kill may have come before
+        return self._files.student
+
+    def _fit(self):
+        from keras_skd.training import callbacks
+
+        files, config = self._files, self.config
+        files.write_config(self.settings)
+        checkpoint = callbacks.SaveCheckpoint(files)
+        epoch = checkpoint.restore(self.distiller)
+        if epoch:
+            print(f"resuming after epoch {epoch} of {config.epochs}", flush=True)
+        files.add_environment(epoch, self._replicas)
+        validate = callbacks.Validate(self._validation, files)
+        students = callbacks.SaveStudents(files, self.task.as_dict(), exported=self._exported)
+        self.distiller.fit(
+            building.make_batches(
+                config,
+                self._store,
+                self._degradation,
+                self.student.input.shape[-1],
+                first_step=epoch * config.epoch_steps,
+                strategy=self._strategy,
+            ),
+            epochs=config.epochs,
+            initial_epoch=epoch,
+            steps_per_epoch=config.epoch_steps,
+            callbacks=[
+                callbacks.StopWhenDiverged(files, every=building.LOG_EVERY),
+                validate,
+                callbacks.LearningRate(),
+                callbacks.WriteSamples(files, validate),
+                students,
+                callbacks.WriteLog(files, validate),
+                checkpoint,
+            ],
+            verbose=1 if sys.stdout.isatty() else 2,
+            shuffle=False,
+        )
+        # With --ema these are the averaged weights, which Keras's fit() ends on.
+        output = students.save(STUDENT)
+        files.finish()
+        return output
+
+    def _scope(self):
+        return self._strategy.scope() if self._strategy else nullcontext()
+
+    def _state_bytes(self):
+        from keras_skd.training.callbacks import state_variables
+
+        shapes = (variable.shape for variable in state_variables(self.distiller).values())
+        return 4 * sum(math.prod(shape) for shape in shapes)
+
+    def _read_images(self, training, validation):
+        from keras_skd.data import ImageStore, validation_batches
+
+        folder = self.folder if self._files.writes else None
+        self._store = ImageStore(training, self.config.patch_size, folder)
+        degradation = self._degradation and self._degradation.fixed()
+        held_out = ImageStore(validation, self.config.patch_size, folder)
+        try:
+            self._validation = validation_batches(
+                list(held_out), degradation, channels=self.student.input.shape[-1]
+            )
+        finally:
+            held_out.close()
+
+
+# Known once the models are made.
+_RESOLVED_LATER = ("stages", "contrastive_stages")
