@@ -124,44 +124,63 @@ class CameraNoise:
 class Rain:
     """Rain: a veil, and layers of streaks from the distance to the lens.
 
-    ``degraded = veiled * prod(1 - s_i) + light * (1 - prod(1 - s_i))`` with ``veiled = (1 - v) *
-    clean + v * light``: the layers of Yang et al. ("Deep joint rain detection and removal", CVPR
-    2017) and the veil of far rain, laid over each other as what covers what. The opacity ``s_i`` of
-    layer ``i`` is a random scatter of drops, each drawn out to a streak by its fall during the
-    exposure (Garg and Nayar, "Vision and rain", IJCV 2007): a line with soft ends along the fall
-    and a Gaussian profile across it. Layers range from far (short, thin, faint, many) to near
-    (long, broad, few); wind gives the image one direction, and each layer varies about it.
+    The streaks ``s`` of an image are the sum of its layers. Each layer is a random scatter of
+    drops, each drawn out to a streak by its fall during the exposure (Garg and Nayar, "Vision and
+    rain", IJCV 2007): a line with soft ends along the fall and a Gaussian profile across it. An
+    image lays them over the photograph in one of two ways::
+
+        added:   degraded = clip(veiled + light * opacity * s)
+        covered: degraded = light + (veiled - light) * (1 - opacity) ** s
+
+    with ``veiled = clean + veil * (light - clean)``, the haze of far rain. Added and clipped light
+    is what Rain100H and Rain100L are made of (Yang et al., "Deep joint rain detection and removal
+    from a single image", CVPR 2017). Covering is what photographs of rain show: behind each drop
+    lies less of the scene, and where several drops lie behind each other their shares of clear
+    sight are multiplied.
+
+    Layers range from far (short, thin) to near (long, broad). Wind gives the image one direction;
+    the layers vary about it, in most images by little and in some so much that streaks cross.
+
+    Amounts and veils are drawn as the square of a uniform number times the range, so that light
+    rain is as frequent as heavy rain. Over 300 rained photographs the PSNR (Y) has the percentiles
+    9.5 (5 %), 14.5 (25 %), 18.5 (50 %), 23 (75 %) and 31 dB (95 %); Rain100H's test set has 8 to 22
+    dB, 13.8 on average, and Rain100L about 27.
 
     Streaks wrap around the image, so that the same rain falls at its border as inside.
 
     Attributes:
-        amount: Range of the share of the image that streaks cover.
-        length: Length of the nearest layer's streaks, a range in pixels. The farthest are a third
+        amount: Range of the summed area of the streaks over that of the image; streaks overlap, so
+            it may exceed 1.
+        length: Length of the nearest layer's streaks, a range in pixels. The farthest are 0.4 times
             as long.
         width: Standard deviation across the nearest layer's streaks, a range in pixels. The
-            farthest are a third as broad, but no thinner than 0.5.
+            farthest are 0.4 times as broad, but no thinner than 0.5.
         angle: Greatest angle of the fall to the vertical, in degrees, either way.
-        opacity: Range of the brightest streaks' opacity, 0..1.
-        veil: Range of the veil's opacity ``v``, 0..1.
+        spread: Greatest angle of a layer to the image's direction, in degrees, either way.
+        opacity: Range of the brightest single streak's opacity, 0..1, below 1.
+        added: Share of images whose streaks are added, 0..1; those of the others cover.
+        veil: Range of the veil's opacity, 0..1.
         layers: Number of layers.
     """
 
-    amount: tuple = (0.05, 0.7)
-    length: tuple = (16.0, 64.0)
-    width: tuple = (0.8, 1.8)
+    amount: tuple = (0.02, 2.0)
+    length: tuple = (20.0, 100.0)
+    width: tuple = (0.5, 1.8)
     angle: float = 40.0
-    opacity: tuple = (0.3, 0.8)
-    veil: tuple = (0.0, 0.2)
-    layers: int = 4
+    spread: float = 25.0
+    opacity: tuple = (0.15, 0.9)
+    added: float = 0.6
+    veil: tuple = (0.0, 0.3)
+    layers: int = 3
     margin = 0
 
     def __post_init__(self):
         """Checks the ranges."""
         for name, low, high in (
-            ("amount", 0, 1),
+            ("amount", 0, 10),
             ("length", 1, 1000),
             ("width", 0.1, 100),
-            ("opacity", 0, 1),
+            ("opacity", 0, 0.99),
             ("veil", 0, 1),
         ):
             first, last = getattr(self, name)
@@ -169,11 +188,13 @@ class Rain:
                 raise InputError(
                     f"the rain's {name} must be a range within {low}..{high}; got {first}-{last}."
                 )
-        if not 0 <= self.angle <= 90 or self.layers < 1:
+        if not (0 <= self.angle <= 90 and 0 <= self.spread <= 90) or self.layers < 1:
             raise InputError(
-                "rain has an angle of 0..90 degrees and at least one layer; got "
-                f"{self.angle} and {self.layers}."
+                "rain has an angle and a spread of 0..90 degrees and at least one layer; got "
+                f"{self.angle}, {self.spread} and {self.layers}."
             )
+        if not 0 <= self.added <= 1:
+            raise InputError(f"the share of added rain must be 0..1; got {self.added}.")
 
     def fixed(self):
         """Rain of the same ranges: a seed fixes it."""
@@ -181,65 +202,85 @@ class Rain:
 
     def __call__(self, clean, seed):
         """Degrades a batch; see the module for the arguments. The result is in 0..1."""
+        seeds = tf.random.split(seed, 4)
+        batch = tf.shape(clean)[0]
+        opacity, light, veil, adds = tf.unstack(
+            tf.random.stateless_uniform((4, batch, 1, 1, 1), seeds[0])
+        )
+        opacity = self.opacity[0] + (self.opacity[1] - self.opacity[0]) * opacity
+        light = 0.75 + 0.25 * light
+        veil = self.veil[0] + (self.veil[1] - self.veil[0]) * veil * veil
+
+        streaks = self._streaks(clean, seeds[1:])
+        veiled = clean + veil * (light - clean)
+        added = veiled + light * opacity * streaks
+        covered = light + (veiled - light) * tf.exp(tf.math.log1p(-opacity) * streaks)
+        # What covers nothing leaves the photograph to the last bit, light - (light - x) does not.
+        covered = tf.where(streaks > 0, covered, veiled)
+        return tf.clip_by_value(tf.where(adds < self.added, added, covered), 0.0, 1.0)
+
+    def _streaks(self, clean, seeds):
+        """The sum of the layers, ``(batch, height, width, 1)``: 1 in the brightest streak."""
         shape = tf.shape(clean)
         batch, height, width = shape[0], shape[1], shape[2]
-        seeds = tf.random.split(seed, 4 + self.layers)
-
-        def drawn(part, low, high, *per):
-            return tf.random.stateless_uniform((batch, *per), seeds[part], low, high)
-
-        # One value an image, and one a layer from far (0) to near (1).
-        numbers = tf.random.stateless_uniform((5, batch, 1), seeds[0])
-        amount, length, breadth, opacity, wind = tf.unstack(numbers)
-        amount, length, breadth, opacity = (
-            low + (high - low) * number
-            for number, (low, high) in (
-                (amount, self.amount),
-                (length, self.length),
-                (breadth, self.width),
-                (opacity, self.opacity),
-            )
+        # One number an image and one a layer, from far (0.4) to near (1).
+        amount, length, breadth, wind = tf.unstack(
+            tf.random.stateless_uniform((4, batch, 1), seeds[0])
         )
-        depth = np.linspace(1 / 3, 1, self.layers, dtype=np.float32)[None]
-        lengths = length * depth * drawn(1, 0.8, 1.2, self.layers)
+        scales, bends, brightness = tf.unstack(
+            tf.random.stateless_uniform((3, batch, self.layers), seeds[1])
+        )
+        amount = self.amount[0] + (self.amount[1] - self.amount[0]) * amount * amount
+        depth = np.linspace(1, 0.4, self.layers, dtype=np.float32)[None, ::-1]
+        length = self.length[0] + (self.length[1] - self.length[0]) * length
+        lengths = length * depth * (0.8 + 0.4 * scales)
+        breadth = self.width[0] + (self.width[1] - self.width[0]) * breadth
         breadths = tf.maximum(breadth * depth, 0.5)
-        # Wind bends the fall; the layers scatter about it by a few degrees.
-        angles = math.radians(self.angle) * (2 * wind - 1) + drawn(2, -0.07, 0.07, self.layers)
+        # Most rain falls steeply, and crossing streaks are rarer than parallel ones.
+        wind, bends = 2 * wind - 1, 2 * bends - 1
+        angles = math.radians(self.angle) * wind * tf.abs(wind)
+        angles += math.radians(self.spread) * bends**3
 
-        kernels = _streaks(height, width, lengths, breadths, angles)
         # Drops: so many that the streaks' areas (length times 2.5 deviations) make up the amount.
-        density = amount / self.layers / (lengths * 2.5 * breadths)
-        scatter = []
-        for layer in range(self.layers):
-            numbers = tf.random.stateless_uniform((2, batch, height, width), seeds[4 + layer])
-            drops = tf.cast(numbers[0] < density[:, layer, None, None], tf.float32)
-            scatter.append(drops * (0.3 + 0.7 * numbers[1]))  # no two drops are equally bright
-        scatter = tf.stack(scatter, axis=1)  # (batch, layers, height, width)
-        streaks = _circular_convolution(scatter, kernels)
-        streaks = tf.clip_by_value(streaks, 0.0, 1.0) * opacity[:, :, None, None]
-        # (batch, height, width, 1)
-        clear = tf.reduce_prod(1 - streaks, axis=1)[..., None]
-
-        sky = tf.random.stateless_uniform((3, batch, 1, 1, 1), seeds[3])
-        light = 0.75 + 0.2 * sky[0]
-        veil = self.veil[0] + (self.veil[1] - self.veil[0]) * sky[1]
-        veiled = (1 - veil) * clean + veil * light
-        return veiled * clear + light * (1 - clear)
+        # One number says whether a drop falls on a pixel, and if so, how bright it is.
+        density = amount / self.layers / (2.5 * lengths * breadths)
+        numbers = tf.random.stateless_uniform((batch, self.layers, height, width), seeds[2])
+        density, brightness = density[..., None, None], 0.5 + 0.5 * brightness[..., None, None]
+        drops = brightness * (0.3 + 0.7 * numbers / tf.maximum(density, 1e-12))
+        drops = tf.where(numbers < density, drops, 0.0)
+        # Layers are summed as spectra: one inverse transform an image.
+        shapes = _streak_spectra(height, width, lengths, breadths, angles)
+        spectrum = tf.signal.rfft2d(drops) * tf.cast(shapes, tf.complex64)
+        spectrum = tf.reduce_sum(spectrum, axis=1)
+        streaks = tf.signal.irfft2d(spectrum, fft_length=(height, width))
+        # Thin streaks between pixels ring a little, which shows as less than nothing.
+        return tf.nn.relu(streaks - 1e-5)[..., None]
 
 
-def _streaks(height, width, lengths, breadths, angles):
-    """A streak a layer about pixel (0, 0), wrapped: ``(batch, layers, height, width)``, peak 1."""
-    y, x = (
-        tf.cast((tf.range(size) + size // 2) % size - size // 2, tf.float32)
-        for size in (height, width)
-    )
-    y, x = y[:, None], x[None, :]
+def _frequencies(height, width):
+    """Cycles a pixel of ``rfft2d``: ``(height, 1)`` and ``(1, width // 2 + 1)``."""
+    rows, columns = tf.range(height), tf.range(width // 2 + 1)
+    rows = (rows + height // 2) % height - height // 2
+    rows, columns = tf.cast(rows, tf.float32), tf.cast(columns, tf.float32)
+    return (rows / tf.cast(height, tf.float32))[:, None], (columns / tf.cast(width, tf.float32))[
+        None
+    ]
+
+
+def _streak_spectra(height, width, lengths, breadths, angles):
+    """Spectra of streaks about pixel (0, 0), ``(batch, layers, height, width // 2 + 1)``, real.
+
+    A streak is 1 in its middle: along the fall a line of its length, softened by a Gaussian of a
+    twentieth of it, and across it a Gaussian. Both have their spectra in closed form.
+    """
+    rows, columns = _frequencies(height, width)
     lengths, breadths, angles = (v[..., None, None] for v in (lengths, breadths, angles))
-    along = y * tf.cos(angles) + x * tf.sin(angles)
-    across = x * tf.cos(angles) - y * tf.sin(angles)
-    # 1 in the middle, half at the ends, with a slope over a quarter of the length.
-    ends = tf.sigmoid((lengths / 2 - tf.abs(along)) / (lengths / 16))
-    return ends * tf.exp(-tf.square(across / breadths) / 2)
+    along = (rows * tf.cos(angles) + columns * tf.sin(angles)) * lengths
+    across = (columns * tf.cos(angles) - rows * tf.sin(angles)) * breadths
+    phase = math.pi * along
+    line = tf.where(tf.abs(phase) < 1e-3, 1.0, tf.sin(phase) / tf.where(phase == 0, 1.0, phase))
+    soft = tf.exp(-2 * math.pi**2 * (across * across + 0.0025 * along * along))
+    return math.sqrt(2 * math.pi) * lengths * breadths * line * soft
 
 
 def _circular_convolution(images, kernels):
