@@ -72,52 +72,185 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class CameraNoise:
-    """Noise of a camera's sensor: shot and read noise in linear light, then gamma.
+    """Noise of a camera: made on the sensor in linear light, coloured by what the camera does next.
 
-    ``linear = to_linear(clean)``; ``noisy = linear + sqrt(shot * linear + read) * normal``; then
-    ``degraded = to_srgb(clip(noisy, 0, 1))``. ``shot`` is the variance per unit of light, ``read``
-    that of darkness, both with the sensor's saturation as 1. Bright parts are noisiest in linear
-    light and dark parts once gamma has been applied, as in photographs. The levels are those that
-    Brooks et al. ("Unprocessing images for learned raw denoising", CVPR 2019) fitted to the cameras
-    of DND: ``log(shot)`` uniform, ``log(read)`` normal about ``2.18 log(shot) + 1.20`` with
-    standard deviation 0.26. The model of two variances is Foi et al.'s (TIP 2008).
+    A photograph is taken back to the sensor, noise falls on the pixels of a Bayer pattern, and goes
+    through the camera's steps alone, so that the photograph itself is neither mosaicked nor
+    blurred::
 
-    Not modelled: demosaicing, so the noise of neighbouring pixels is independent, and JPEG.
+        linear   = to_linear(inverse_contrast(clean))
+        sensor   = sqrt(shot * gain * linear + gain**2 * read) * normal  # of the pixel's own colour
+        noise    = luma_filter(Y) + saturation * chroma_filter(RGB - Y)  # of demosaic(sensor)
+        degraded = contrast(to_srgb(clip(linear + noise, 0, 1)))
+
+    *Levels.* ``shot`` is the variance per unit of light, ``read`` that of darkness, with the
+    sensor's saturation as 1: Foi et al. ("Practical Poissonian-Gaussian noise modeling and fitting
+    for single-image raw-data", TIP 2008). The levels are those that Brooks et al. ("Unprocessing
+    images for learned raw denoising", CVPR 2019) fitted to the cameras of DND: ``log(shot)``
+    uniform, ``log(read)`` normal about ``2.18 log(shot) + 1.20`` with standard deviation 0.26.
+    White balance multiplies red and blue, and so their noise.
+
+    *Colour of the noise.* Bilinear demosaicing spreads each sample over its neighbours. A colour
+    matrix raises chroma noise (``saturation``). Cameras then smooth chroma far more than luma,
+    which leaves coloured blotches. Both filters are exponential smoothing, whose tails are as long
+    as those of PolyU's noise: ``1 / (1 + (2 pi scale f)**2)`` at ``f`` cycles a pixel, or
+    ``1 / (1 - ...)``, which sharpens, for a scale below 0.
+
+    *Compared with PolyU* (Xu et al., "Real-world noisy image denoising: a new benchmark", 2018; 69
+    pairs, noise = input - target); percentiles over the pairs, and over this noise on the same
+    targets, where ``std`` is a standard deviation:
+
+    ========================= ================== ==================
+    5 %, 50 %, 95 %           PolyU              this noise
+    ========================= ================== ==================
+    PSNR, RGB, dB             33.2, 36.5, 39.7   25.8, 36.5, 45.6
+    luma, correlation, lag 1  0.41, 0.61, 0.70   0.44, 0.61, 0.76
+    luma, lag 2               0.02, 0.22, 0.38   0.07, 0.17, 0.37
+    luma, lag 4               0.04, 0.08, 0.22   -0.01, 0.00, 0.04
+    B - Y, lag 1              0.85, 0.92, 0.95   0.55, 0.89, 0.95
+    B - Y, lag 4              0.36, 0.56, 0.79   0.19, 0.53, 0.75
+    correlation of R and G    0.48, 0.71, 0.86   0.05, 0.70, 0.93
+    std of B - Y over Y's     0.47, 0.83, 1.20   0.38, 0.85, 2.02
+    std below 0.1 over mean's 0.52, 0.74, 1.00   0.73, 0.95, 1.24
+    ========================= ================== ==================
+
+    What is left: PolyU's luma has a faint tail beyond lag 4, and its darkest tenth is quieter.
+
+    Not modelled: JPEG, fixed patterns, denoising that follows edges.
 
     Attributes:
         shot_min: Least variance of shot noise, of a base ISO.
         shot_max: Greatest, of a high ISO.
+        gain: Range of the white balance's gains of red and of blue, each drawn alone; green has 1.
+        saturation: Range of the factor by which colour correction raises chroma.
+        luma_blur: Range of the scale of the luma filter in pixels; 0 is no filter, and a negative
+            scale divides where a positive one multiplies: it sharpens. At least -0.2.
+        chroma_blur: Range of the scale of the chroma filter in pixels.
+        contrast: Range of the contrast curve's strength; 0 is a straight line, 1 doubles the slope
+            of the middle and halves that of black and white.
     """
 
-    shot_min: float = 1e-4
-    shot_max: float = 1.2e-2
+    shot_min: float = 2e-4
+    shot_max: float = 2e-2
+    gain: tuple = (1.2, 2.5)
+    saturation: tuple = (1.0, 3.0)
+    luma_blur: tuple = (-0.2, 0.8)
+    chroma_blur: tuple = (1.5, 8.0)
+    contrast: tuple = (0.2, 1.0)
     margin = 0
 
     def __post_init__(self):
-        """Checks the range."""
+        """Checks the ranges."""
         if not 0 < self.shot_min <= self.shot_max <= 1:
             raise InputError(
                 "shot noise must be a range within 0..1 above 0 (variance per unit of light); got "
                 f"{self.shot_min:g}-{self.shot_max:g}."
             )
+        for name, low, high in _CAMERA_RANGES:
+            first, last = getattr(self, name)
+            if not low <= first <= last <= high:
+                raise InputError(
+                    f"the camera's {name} must be a range within {low}..{high}; got {first}-{last}."
+                )
 
     def fixed(self):
-        """Noise of the middle level (of the logarithms) alone."""
-        middle = math.sqrt(self.shot_min * self.shot_max)
-        return CameraNoise(middle, middle)
+        """Noise of the middle of every range (of the logarithms for ``shot``)."""
+        shot = math.sqrt(self.shot_min * self.shot_max)
+        middles = {name: (sum(getattr(self, name)) / 2,) * 2 for name, *_ in _CAMERA_RANGES}
+        return CameraNoise(shot, shot, **middles)
 
     def __call__(self, clean, seed):
-        """Degrades a batch; see the module for the arguments. The result is in 0..1."""
+        """Degrades a batch; see the module for the arguments. The result is in 0..1.
+
+        Grey images, of one channel, get the luma of the noise that a grey scene would have.
+        """
         seeds = tf.random.split(seed, 3)
         shape = tf.shape(clean)
-        levels = (shape[0], 1, 1, 1)
-        log_shot = tf.random.stateless_uniform(levels, seeds[0])
+        batch = shape[0]
+        uniform = tf.random.stateless_uniform((7, batch, 1, 1, 1), seeds[0])
+
+        def drawn(name, number):
+            low, high = getattr(self, name)
+            return low + (high - low) * number
+
         low, high = math.log(self.shot_min), math.log(self.shot_max)
-        log_shot = low + (high - low) * log_shot
-        log_read = 2.18 * log_shot + 1.20 + 0.26 * tf.random.stateless_normal(levels, seeds[1])
-        linear = to_linear(clean)
-        deviation = tf.sqrt(tf.exp(log_shot) * linear + tf.exp(log_read))
-        return to_srgb(linear + deviation * tf.random.stateless_normal(shape, seeds[2]))
+        log_shot = low + (high - low) * uniform[0]
+        deviation = 0.26 * tf.random.stateless_normal((batch, 1, 1, 1), seeds[1])
+        shot, read = tf.exp(log_shot), tf.exp(2.18 * log_shot + 1.20 + deviation)
+        gains = (drawn("gain", uniform[1]), tf.ones_like(shot), drawn("gain", uniform[2]))
+        strength = drawn("contrast", uniform[3])
+
+        linear = to_linear(_contrast(clean, strength, inverse=True))
+        # Each pixel of the sensor has one colour, so one plane of noise is drawn and not three.
+        pattern = _bayer_pattern(shape[1], shape[2])
+        grey = clean.shape[-1] == 1
+        light = linear[..., 0] if grey else _at_colour(pattern, tf.unstack(linear, axis=-1))
+        gain = _at_colour(pattern, [gain[..., 0] for gain in gains])
+        variance = gain * (shot[..., 0] * light + gain * read[..., 0])
+        noise = self._developed(
+            tf.sqrt(variance) * tf.random.stateless_normal(shape[:3], seeds[2]),
+            pattern,
+            drawn("saturation", uniform[4]),
+            drawn("luma_blur", uniform[5]),
+            drawn("chroma_blur", uniform[6]),
+        )
+        if grey:
+            noise = tf.reduce_sum(noise * _LUMA, axis=-1, keepdims=True)
+        return _contrast(to_srgb(linear + noise), strength)
+
+    @staticmethod
+    def _developed(samples, pattern, saturation, luma_blur, chroma_blur):
+        """The sensor's noise ``(batch, height, width)`` as noise of an image, by its spectra."""
+        shape = tf.shape(samples)
+        height, width = shape[1], shape[2]
+        masks = tf.stack([tf.cast(pattern == colour, tf.float32) for colour in range(3)])
+        colours = tf.signal.rfft2d(samples[:, None] * masks)  # (batch, 3, height, width // 2 + 1)
+        rows, columns = (2 * math.pi * f for f in _frequencies(height, width))
+        # Bilinear demosaicing: [1 2 1] / 2 along both axes for red and blue, and for green the mean
+        # of the four neighbours beside the pixel's own.
+        two, four = (1 + tf.cos(rows)) * (1 + tf.cos(columns)), tf.cos(rows) + tf.cos(columns)
+        colours *= tf.cast(tf.stack([two, 1 + four / 2, two]), tf.complex64)
+        luma = tf.reduce_sum(colours * np.reshape(_LUMA, (3, 1, 1)), axis=1, keepdims=True)
+        square = rows * rows + columns * columns
+        of_luma = 1 / (1 + luma_blur * tf.abs(luma_blur) * square)
+        of_chroma = saturation / (1 + chroma_blur * chroma_blur * square)
+        spectra = tf.cast(of_chroma, tf.complex64) * colours
+        spectra += tf.cast(of_luma - of_chroma, tf.complex64) * luma
+        noise = tf.signal.irfft2d(spectra, fft_length=(height, width))
+        return tf.transpose(noise, (0, 2, 3, 1))
+
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_CAMERA_RANGES = (
+    ("gain", 1, 10),
+    ("saturation", 0, 10),
+    ("luma_blur", -0.2, 100),
+    ("chroma_blur", 0, 100),
+    ("contrast", 0, 1),
+)
+
+
+def _bayer_pattern(height, width):
+    """0 (red), 1 (green) or 2 (blue) for each pixel, ``(height, width)``."""
+    return tf.range(height)[:, None] % 2 + tf.range(width)[None] % 2
+
+
+def _at_colour(pattern, colours):
+    """Of three values, that of each pixel's colour."""
+    red, green, blue = colours
+    return tf.where(pattern == 0, red, tf.where(pattern == 1, green, blue))
+
+
+def _contrast(values, strength, *, inverse=False):
+    """An S-shaped curve of 0..1 whose slope in the middle is ``1 + strength``; or its inverse.
+
+    ``h -> h (1 + strength) / (1 + 2 strength |h|)`` of the distance ``h`` to 0.5: the gain curve of
+    Schlick ("Fast alternatives to Perlin's bias and gain functions", Graphics Gems IV, 1994).
+    """
+    offset = values - 0.5
+    if inverse:
+        return 0.5 + offset / (1 + strength - 2 * strength * tf.abs(offset))
+    return 0.5 + offset / (1 / (1 + strength) + 2 * strength / (1 + strength) * tf.abs(offset))
 
 
 @dataclass(frozen=True)
