@@ -446,13 +446,25 @@ def _shake_filter():
 
 @dataclass(frozen=True)
 class MotionBlur:
-    """Blur by motion during the exposure, in linear light.
+    """Blur by motion during the exposure, in linear light, and the sensor's noise on top.
 
-    ``degraded = to_srgb(kernel * to_linear(clean))``: light adds up where the camera moves, gamma
-    comes after. The kernel is a trajectory, drawn with bilinear weights: a camera shake, a random
-    walk with inertia, a pull to the centre and a few sudden jerks (Boracchi and Foi, "Modeling the
-    performance of image restoration from motion blur", TIP 2012; Kupyn et al., "DeblurGAN", CVPR
-    2018); or a straight line, as of a panning camera.
+    ``degraded = to_srgb(light + moves * (kernel * light - light)) + noise``: light adds up where
+    the camera moves, gamma comes after. The kernel is a trajectory, drawn with bilinear weights: a
+    camera shake, a random walk with inertia, a pull to the centre and a few sudden jerks (Boracchi
+    and Foi, "Modeling the performance of image restoration from motion blur", TIP 2012; Kupyn et
+    al., "DeblurGAN", CVPR 2018); or a straight line, as of a panning camera. A share of them
+    (``sampled``) is sampled at 7 to 21 places, as blur is that was made of the frames of a video
+    (Nah et al., "Deep multi-scale convolutional neural network for dynamic scene deblurring", CVPR
+    2017).
+
+    ``moves`` is 1 where the scene moves. In a share of the images (``still``) a part of it, on one
+    side of a soft edge, does not. Blur is smooth and noise is not, so a model that has never seen
+    noise above blur would amplify it; that of real blurred photographs is weak.
+
+    Small extents are the most frequent, as in REDS: the extent is drawn as the cube of a uniform
+    number times the range. On targets of REDS (Nah et al., "NTIRE 2019 challenge on video
+    deblurring", at 320x180) the PSNR has the percentiles 18, 27 and 37 dB (5, 50 and 95 %), 26.9 on
+    average; that of the 20 recorded pairs has 21, 25 and 32 dB, 26.1 on average.
 
     Within ``radius`` of the border the kernel reaches beyond the image; the photograph is reflected
     there. The pipeline cuts its patches with that margin, so that patches have none of it.
@@ -460,11 +472,17 @@ class MotionBlur:
     Attributes:
         extent: Range of the trajectory's extent in pixels, at most ``2 radius - 1``.
         linear: Share of straight lines, 0..1.
+        sampled: Share of trajectories that are sampled as the frames of a video, 0..1.
+        still: Share of images of which a part does not move, 0..1.
+        noise: Range of the standard deviation of the noise, white and normal, in 8-bit units.
         radius: Half the kernel's size in pixels.
     """
 
-    extent: tuple = (3.0, 25.0)
+    extent: tuple = (1.0, 25.0)
     linear: float = 0.3
+    sampled: float = 0.5
+    still: float = 0.25
+    noise: tuple = (0.0, 3.0)
     radius: int = 14
 
     def __post_init__(self):
@@ -475,8 +493,18 @@ class MotionBlur:
                 f"the blur's extent must be a range within 0..{2 * self.radius - 1} pixels for a "
                 f"radius of {self.radius}; got {low}-{high}."
             )
-        if not 0 <= self.linear <= 1:
-            raise InputError(f"the share of straight lines must be 0..1; got {self.linear}.")
+        for what, share in (
+            ("straight lines", self.linear),
+            ("sampled trajectories", self.sampled),
+            ("still images", self.still),
+        ):
+            if not 0 <= share <= 1:
+                raise InputError(f"the share of {what} must be 0..1; got {share}.")
+        if not 0 <= self.noise[0] <= self.noise[1] <= 255:
+            raise InputError(
+                "the noise above blur must be a range within 0..255 in 8-bit units; got "
+                f"{self.noise[0]}-{self.noise[1]}."
+            )
 
     @property
     def margin(self):
@@ -505,18 +533,25 @@ class MotionBlur:
         jerks = tf.random.stateless_uniform((batch, steps, 1), seeds[1]) < 1 / steps
         pushes *= tf.where(jerks, 10.0, 1.0)
         shake = tf.einsum("ts,bsd->btd", _shake_filter(), pushes)
-        numbers = tf.random.stateless_uniform((3, batch, 1, 1), seeds[2])
+        numbers = tf.random.stateless_uniform((5, batch, 1, 1), seeds[2])
         angle = 2 * math.pi * numbers[0]
         line = np.linspace(-0.5, 0.5, steps, dtype=np.float32)[None, :, None]
         line *= tf.concat([tf.sin(angle), tf.cos(angle)], axis=-1)
         path = tf.where(numbers[1] < self.linear, line, shake)
+
+        # Each step goes to its frame's middle; with as many frames as steps, to itself.
+        frames = tf.where(numbers[3] < self.sampled, tf.floor(7 + 15 * numbers[4]), float(steps))[
+            ..., 0
+        ]
+        middles = (tf.floor(np.arange(steps) * frames / steps) + 0.5) * steps / frames
+        path = tf.gather(path, tf.cast(middles, tf.int32), axis=1, batch_dims=1)
 
         path -= tf.reduce_mean(path, axis=1, keepdims=True)
         # The diameter of the circle about the centre that holds the path is the extent; that much
         # fits into the kernel whichever way the path goes.
         reach = tf.reduce_max(tf.norm(path, axis=-1, keepdims=True), axis=1, keepdims=True)
         low, high = self.extent
-        extent = low + (high - low) * numbers[2]
+        extent = low + (high - low) * numbers[2] ** 3
         path *= extent / 2 / tf.maximum(reach, 1e-6)
         pixels = np.arange(-self.radius, self.radius + 1, dtype=np.float32)
         # (batch, steps, 2, pixels): the bilinear weights along each axis
@@ -529,16 +564,41 @@ class MotionBlur:
 
     def within_margin(self, clean, seed):
         """Degrades what has its surroundings: ``clean`` less :attr:`margin` pixels on each side."""
-        size = 2 * self.radius + 1
-        linear = tf.transpose(to_linear(clean), (0, 3, 1, 2))
-        shape = tf.shape(linear)
+        radius, size = self.radius, 2 * self.radius + 1
+        light = tf.transpose(to_linear(clean), (0, 3, 1, 2))
+        shape = tf.shape(light)
         kernels = self.kernels(shape[0], seed)
         kernels = tf.pad(kernels, ((0, 0), (0, shape[2] - size), (0, shape[3] - size)))
         # What wraps around falls into the first 2 radius rows and columns, which are cut off; the
         # kernel's corner, not its centre, is at the origin, which shifts the rest by the radius.
-        blurred = _circular_convolution(linear, kernels[:, None])
-        blurred = blurred[:, :, 2 * self.radius :, 2 * self.radius :]
-        return to_srgb(tf.transpose(blurred, (0, 2, 3, 1)))
+        blurred = _circular_convolution(light, kernels[:, None])
+        blurred = blurred[:, :, 2 * radius :, 2 * radius :]
+        seeds = tf.random.split(tf.random.split(seed, 5)[4], 2)  # the kernels have the first four
+        numbers = tf.random.stateless_uniform((5, shape[0], 1, 1, 1), seeds[0])
+        if self.still:
+            sharp = light[:, :, radius:-radius, radius:-radius]
+            blurred = sharp + self._moves(tf.shape(blurred), numbers) * (blurred - sharp)
+        degraded = to_srgb(tf.transpose(blurred, (0, 2, 3, 1)))
+        low, high = self.noise
+        if not high:
+            return degraded
+        sigma = (low + (high - low) * numbers[4]) / 255.0
+        degraded += sigma * tf.random.stateless_normal(tf.shape(degraded), seeds[1])
+        return tf.clip_by_value(degraded, 0.0, 1.0)
+
+    def _moves(self, shape, numbers):
+        """1 where the scene moves and 0 where not, ``(batch, 1, height, width)``."""
+        angle, place, softness, chosen = (number for number in tf.unstack(numbers)[:4])
+        y, x = (
+            tf.cast(tf.range(size), tf.float32) - tf.cast(size - 1, tf.float32) / 2
+            for size in (shape[2], shape[3])
+        )
+        angle = 2 * math.pi * angle
+        across = y[:, None] * tf.cos(angle) + x * tf.sin(angle)
+        # The edge lies within the middle half of the image and is 2 to 10 pixels soft.
+        offset = (place - 0.5) * tf.cast(tf.minimum(shape[2], shape[3]), tf.float32) / 2
+        moves = tf.sigmoid((across - offset) * 4 / (2 + 8 * softness))
+        return tf.where(chosen < self.still, moves, 1.0)
 
 
 def reflect_pad(images, margin):

@@ -316,7 +316,9 @@ def test_blur_kernels_are_motions():
 
 
 def test_straight_lines_are_straight_and_of_their_extent():
-    kernels = MotionBlur(extent=(21, 21), linear=1).kernels(32, tf.constant([0, 0])).numpy()
+    kernels = (
+        MotionBlur(extent=(21, 21), linear=1, sampled=0).kernels(32, tf.constant([0, 0])).numpy()
+    )
     y, x = np.mgrid[-14:15, -14:15]
     for kernel in kernels:
         moments = np.array(
@@ -328,7 +330,9 @@ def test_straight_lines_are_straight_and_of_their_extent():
         # bilinear drawing adds up to 1/4.
         assert along == pytest.approx(21**2 / 12 * 129 / 127, abs=0.3)
         assert across < 0.3
-    shakes = MotionBlur(extent=(21, 21), linear=0).kernels(32, tf.constant([0, 0])).numpy()
+    shakes = (
+        MotionBlur(extent=(21, 21), linear=0, sampled=0).kernels(32, tf.constant([0, 0])).numpy()
+    )
     bent = [
         np.linalg.eigvalsh(
             [[(k * y * y).sum(), (k * x * y).sum()], [(k * x * y).sum(), (k * x * x).sum()]]
@@ -339,7 +343,7 @@ def test_straight_lines_are_straight_and_of_their_extent():
 
 
 def test_blur_is_the_convolution_of_light():
-    blur = MotionBlur()
+    blur = MotionBlur(still=0, noise=(0, 0))
     clean = np.random.default_rng(0).uniform(size=(1, 40, 50, 3)).astype(np.float32)
     blurred = blur(clean, tf.constant([5, 6])).numpy()
     kernel = blur.kernels(1, tf.constant([5, 6])).numpy()[0]
@@ -352,13 +356,72 @@ def test_blur_is_the_convolution_of_light():
     # A light among darkness stays brighter than an average of sRGB values would be.
     dot = np.zeros((1, 41, 41, 3), np.float32)
     dot[:, 20, 20] = 1
-    assert blur(dot, tf.constant([5, 6])).numpy().sum() > 2 * dot.sum()
+    wide = MotionBlur(extent=(12, 12), still=0, noise=(0, 0))
+    assert wide(dot, tf.constant([5, 6])).numpy().sum() > 2 * dot.sum()
 
 
 def test_a_flat_image_stays_flat_to_its_border():
     for size in ((3, 50), (64, 64)):
         clean = np.full((1, *size, 3), 0.4, np.float32)
-        np.testing.assert_allclose(MotionBlur()(clean, tf.constant([0, 1])), clean, atol=1e-5)
+        blur = MotionBlur(noise=(0, 0))
+        np.testing.assert_allclose(blur(clean, tf.constant([0, 1])), clean, atol=1e-5)
+
+
+def test_small_extents_are_the_most_frequent():
+    def share_in_the_middle(extent):
+        kernels = MotionBlur(extent=extent).kernels(400, tf.constant([0, 0])).numpy()
+        return (kernels[:, 12:17, 12:17].sum(axis=(1, 2)) > 0.999).mean()
+
+    # Extents below 4 pixels lie within the middle 5x5: half the draws are below 1 + 24 / 8.
+    assert 0.4 < share_in_the_middle((1, 25)) < 0.75
+    assert share_in_the_middle((8, 25)) < 0.1
+
+
+def test_sampled_trajectories_are_at_most_21_places():
+    options = {"extent": (25, 25), "linear": 1}
+    full, sampled = (
+        MotionBlur(sampled=share, **options).kernels(64, tf.constant([0, 0])).numpy()
+        for share in (0, 1)
+    )
+    # The largest share of a place in a line of 128 steps over 25 pixels is small, that of 7 is not.
+    assert sampled.max(axis=(1, 2)).max() > 0.1
+    assert full.max(axis=(1, 2)).max() < 0.06
+    np.testing.assert_allclose(sampled.sum(axis=(1, 2)), 1, atol=1e-5)
+
+
+def test_a_part_of_the_scene_may_stand_still():
+    clean = np.random.default_rng(0).uniform(size=(16, 64, 64, 3)).astype(np.float32)
+    options = {"extent": (20, 20), "noise": (0, 0)}
+    moving, still = (
+        np.abs(MotionBlur(still=share, **options)(clean, tf.constant([0, 1])) - clean).max(axis=3)
+        for share in (0, 1)
+    )
+    # Random pixels change everywhere under blur; where the scene stands still they do not.
+    assert (moving < 0.02).mean() < 0.02
+    untouched = (still < 0.02).mean(axis=(1, 2))
+    assert untouched.min() > 0.1
+    assert untouched.max() < 0.8
+
+
+def test_noise_lies_above_blur():
+    clean = tf.fill((8, 64, 64, 3), 0.5)
+    noisy = MotionBlur(noise=(2, 2))(clean, tf.constant([0, 0])).numpy()
+    # 98304 samples: the standard error of the deviation is 0.005.
+    assert noisy.std() * 255 == pytest.approx(2, abs=0.03)
+    levels = MotionBlur()(clean, tf.constant([0, 0])).numpy().std(axis=(1, 2, 3)) * 255
+    assert levels.min() < 1
+    assert 1.5 < levels.max() < 3.1
+
+
+def test_blur_ranges_from_slight_to_strong():
+    """REDS has 21 to 33 dB, 26 on average."""
+    photo = next(iter(validation_photos().values()))[:128, :128] / np.float32(255)
+    clean = np.repeat(photo[None], 96, axis=0)
+    degraded = MotionBlur()(clean, tf.constant([0, 0])).numpy()
+    scores = np.sort(-10 * np.log10(np.square(degraded - clean).mean(axis=(1, 2, 3))))
+    assert scores[5] < scores[48] - 4
+    assert 22 < scores[48] < 36
+    assert scores[-5] > 36
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 40))
@@ -381,6 +444,8 @@ def test_reflection_is_that_of_numpy(height, width, margin):
         (lambda: Rain(added=1.5), "share of added rain must be 0..1"),
         (lambda: MotionBlur(extent=(3, 60)), "extent must be a range within 0..27"),
         (lambda: MotionBlur(linear=2), "share of straight lines"),
+        (lambda: MotionBlur(still=-1), "share of still images"),
+        (lambda: MotionBlur(noise=(3, 1)), "noise above blur"),
     ],
 )
 def test_ranges_are_checked(make, message):
