@@ -1,7 +1,6 @@
 """``python -m keras_skd.compare``: the same student by several methods, seeds and sizes."""
 
 import argparse
-import csv
 import dataclasses
 import json
 import statistics
@@ -10,10 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_skd.errors import InputError
-from keras_skd.files import replaced
+from keras_skd.files import (
+    locked,
+    output_folder,
+    replaced,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 _MACS_SIZE = 256  # pixels of a side, at which MACs are counted
 _CROP = 96  # pixels of a side
+_SMALLEST = 11  # pixels of a side: the window of SSIM
 _SCORES = "scores.json"
 # Settings of a comparison that may grow, and of a run that it sets itself.
 _SET_PER_RUN = ("run", "student", "method", "seed", "strategy")
@@ -49,8 +56,12 @@ class Comparison:
             if method not in METHODS:
                 raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
         for name in ("methods", "students", "seeds"):
-            if not getattr(self, name):
+            values = getattr(self, name)
+            if not values:
                 raise InputError(f"--{name} must name at least one.")
+            twice = sorted({str(value) for value in values if values.count(value) > 1})
+            if twice:
+                raise InputError(f"--{name} names {', '.join(twice)} twice; leave one out.")
 
     @property
     def folder(self):
@@ -60,9 +71,10 @@ class Comparison:
     def runs(self):
         """A :class:`TrainingConfig` for each run, seed by seed, so that all methods have as many
         seeds whenever the comparison is interrupted."""
+        labels = self.labels()
         return [
             self.training.for_run(
-                run=str(self.folder / Path(student).stem / f"{method}_{seed}"),
+                run=str(self.folder / labels[student] / f"{method}_{seed}"),
                 student=student,
                 method=method,
                 seed=seed,
@@ -72,13 +84,29 @@ class Comparison:
             for method in self.methods + (self.ablations if seed == self.seeds[0] else ())
         ]
 
+    def labels(self):
+        """What each student is called in tables and folders: its stem, and where two share one, as
+        many of its folders as tell them apart."""
+        paths = {student: Path(student).with_suffix("") for student in self.students}
+        labels = {}
+        for student, path in paths.items():
+            parts = path.parts[-1:]
+            for depth in range(1, len(path.parts) + 1):
+                parts = path.parts[-depth:]
+                others = (other for name, other in paths.items() if name != student)
+                if all(other.parts[-depth:] != parts for other in others):
+                    break
+            labels[student] = "_".join(part.strip("/") or "root" for part in parts)
+        return labels
+
 
 def compare(comparison, report=print):
     """Trains and measures what is not yet there, one run after another, and writes the tables.
 
-    Interrupted at any moment, the same call goes on. Every finished run updates ``runs.csv`` and
-    ``table.md`` in the folder; the plots come at the end: ``psnr_by_method.png``,
-    ``psnr_against_macs.png`` and ``crops.png``.
+    Every student, teacher and method is built and checked before anything is written. Interrupted
+    at any moment, the same call resumes. Every finished run updates ``runs.csv`` and ``table.md``
+    in the folder; the plots come at the end: ``psnr_by_method.png``, ``psnr_against_macs.png`` and
+    ``crops.png``.
 
     Args:
         comparison: A :class:`Comparison`.
@@ -90,17 +118,25 @@ def compare(comparison, report=print):
         the last start).
 
     Raises:
-        ValueError: The folder holds a comparison of other settings, or an input is wrong.
-        FileNotFoundError: A folder or file does not exist.
+        InputError: The folder holds a comparison of other settings, another process is at work in
+            it, or an input is wrong.
+        MissingFileError: A folder or file does not exist.
     """
     from keras_skd.data import find_groups
 
-    groups = find_groups(comparison.test, comparison.training.task)
+    groups = find_groups(comparison.test, comparison.training.task, "test")
     _check_settings(comparison)
+    _check_runs(comparison, groups)
+    with output_folder(comparison.folder), locked(comparison.folder, "compares"):
+        return _compare(comparison, groups, report)
+
+
+def _compare(comparison, groups, report):
+    write_json(comparison.folder / "comparison.json", _settings(comparison))
     rows = []
-    configs = comparison.runs()
+    configs, labels = comparison.runs(), comparison.labels()
     for number, config in enumerate(configs, 1):
-        row = _trained_and_measured(config, groups)
+        row = _trained_and_measured(config, labels[config.student], groups)
         rows.append(row)
         write_tables(comparison.folder, rows)
         report(
@@ -114,31 +150,54 @@ def compare(comparison, report=print):
     return rows
 
 
-def _check_settings(comparison):
-    from keras_skd.files import output_folder
-
+def _settings(comparison):
+    """What all runs share, as JSON holds it."""
     settings = comparison.training.resolved()
     settings["distillation"] = dataclasses.asdict(comparison.training.distillation)
     settings = {name: value for name, value in settings.items() if name not in _SET_PER_RUN}
-    settings = json.loads(json.dumps({**settings, "test": str(comparison.test)}))
+    return json.loads(json.dumps({**settings, "test": str(comparison.test)}))
+
+
+def _check_settings(comparison):
     path = comparison.folder / "comparison.json"
-    if path.exists():
-        earlier = json.loads(path.read_text())
-        differing = [
-            f"{name} {earlier.get(name)!r}, now {value!r}"
-            for name, value in settings.items()
-            if earlier.get(name) != value
-        ]
-        if differing:
-            raise InputError(
-                f"{comparison.folder} holds a comparison of other settings "
-                f"({'; '.join(differing)}); choose another --run, or remove the folder."
-            )
-    with output_folder(comparison.folder), replaced(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n")
+    if not path.exists():
+        return
+    earlier = json.loads(path.read_text())
+    differing = [
+        f"{name} {earlier.get(name)!r}, now {value!r}"
+        for name, value in _settings(comparison).items()
+        if earlier.get(name) != value
+    ]
+    if differing:
+        raise InputError(
+            f"{comparison.folder} holds a comparison of other settings "
+            f"({'; '.join(differing)}); choose another --run, or remove the folder."
+        )
 
 
-def _trained_and_measured(config, groups):
+def _check_runs(comparison, groups):
+    """Builds every student with every method once, so that no run fails after others trained."""
+    import keras
+
+    from keras_skd.training import building
+
+    test_pairs(comparison.training, groups).check_sizes(_SMALLEST)
+    training, _ = building.find_images(comparison.training)
+    checked = set()
+    for config in comparison.runs():
+        if (config.student, config.method) in checked or _scores(config).exists():
+            continue
+        checked.add((config.student, config.method))
+        task, _ = building.find_task(config, training)
+        building.make_distiller(config, *building.load_models(config, task))
+    keras.backend.clear_session()
+
+
+def _scores(config):
+    return Path(config.run) / _SCORES
+
+
+def _trained_and_measured(config, label, groups):
     """Trains and measures one run; or reads what was measured."""
     import time
 
@@ -147,7 +206,7 @@ def _trained_and_measured(config, groups):
     from keras_skd.models import load_model
     from keras_skd.training import Training
 
-    scores = Path(config.run) / _SCORES
+    scores = _scores(config)
     if not scores.exists():
         started = time.monotonic()
         with Training(config) as training:
@@ -155,14 +214,13 @@ def _trained_and_measured(config, groups):
         seconds = time.monotonic() - started
         keras.backend.clear_session()  # or every run's graphs would stay in memory
         row = {
-            "student": Path(config.student).stem,
+            "student": label,
             "method": config.method,
             "seed": config.seed,
             **_measured(load_model(student_file), groups, config),
             "seconds": round(seconds, 1),
         }
-        with replaced(scores) as temporary:
-            temporary.write_text(json.dumps(row, indent=2) + "\n")
+        write_json(scores, row)
     return json.loads(scores.read_text())
 
 
@@ -205,8 +263,7 @@ def _teacher(comparison, groups):
     if not scores.exists():
         model = load_model(_teacher_name(comparison))
         measured = _measured(model, groups, comparison.training)
-        with replaced(scores) as temporary:
-            temporary.write_text(json.dumps(measured, indent=2) + "\n")
+        write_json(scores, measured)
     return json.loads(scores.read_text())
 
 
@@ -274,12 +331,8 @@ def markdown(summary):
 
 def write_tables(folder, rows):
     """Writes ``runs.csv``, a row a run, and ``table.md``, mean and spread (standard deviation)."""
-    with replaced(folder / "runs.csv") as path, open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    with replaced(folder / "table.md") as path:
-        path.write_text(markdown(summarise(rows)))
+    write_csv(folder / "runs.csv", rows)
+    write_text(folder / "table.md", markdown(summarise(rows)))
 
 
 # --- plots ---

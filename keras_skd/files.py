@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import fcntl
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from keras_skd.errors import OutputError
+from keras_skd.errors import InputError, OutputError
 
 # Failures of the disk or of its permissions, which the user can mend; others are faults.
 _OF_THE_DISK = {
@@ -121,6 +122,33 @@ def output_folder(folder, needed_bytes=0):
             with suppress(OSError):
                 path.rmdir()
         raise
+
+
+@contextmanager
+def locked(folder, what):
+    """Keeps other processes out of a folder while the block runs; made if it is missing.
+
+    A process that is killed leaves no lock.
+
+    Args:
+        folder: The folder.
+        what: What another process that holds it would be doing, for the message.
+
+    Raises:
+        InputError: Another process holds it.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another process {what} in it; wait for it, or choose another --run."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _reason(error):

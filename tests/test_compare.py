@@ -1,6 +1,7 @@
 import csv
 import json
 import statistics
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from PIL import Image
 
 from keras_skd import compare
+from keras_skd.files import locked
 from keras_skd.models import Restormer
-from keras_skd.training import Training
+from keras_skd.training import Training, TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,34 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path, capsys, options
     assert error.startswith("keras_skd.compare: error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_students_of_one_name_are_told_apart():
+    comparison = compare.Comparison(
+        TrainingConfig(run="run"),
+        "test",
+        students=("a/x/student.keras", "b/x/student.keras", "restormer_tiny"),
+    )
+    assert list(comparison.labels().values()) == ["a_x_student", "b_x_student", "restormer_tiny"]
+    folders = {str(Path(run.run).parent) for run in comparison.runs()}
+    assert folders == {"run/a_x_student", "run/b_x_student", "run/restormer_tiny"}
+    with pytest.raises(ValueError, match=r"--students names s\.keras twice"):
+        compare.Comparison(TrainingConfig(run="run"), "test", students=("s.keras", "s.keras"))
+
+
+def test_everything_wrong_is_found_before_the_first_run(folder, tmp_path, capsys):
+    """A mistyped teacher came up after ``none`` had trained, and then the right one was refused."""
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        compare.main(arguments(folder, run, teacher=["nowhere.keras"]))
+    assert stop.value.code == 2
+    assert "nowhere.keras: no such model file" in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_two_processes_do_not_share_a_folder(folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    with locked(run, "compares"), pytest.raises(SystemExit) as stop:
+        compare.main(arguments(folder, run))
+    assert stop.value.code == 2
+    assert "another process compares in it" in capsys.readouterr().err

@@ -15,7 +15,6 @@ epoch writes: killed at any moment, a run is resumed after the last epoch whose 
 """
 
 import csv
-import fcntl
 import json
 import os
 import platform
@@ -27,7 +26,7 @@ from pathlib import Path
 
 from keras_skd import __version__
 from keras_skd.errors import InputError
-from keras_skd.files import replaced, write_csv, write_json
+from keras_skd.files import locked, replaced, write_csv, write_json
 
 STUDENT, BEST, LAST = "student.keras", "student_best.keras", "student_last.keras"
 _PACKAGES = ("keras-skd", "tensorflow", "keras", "numpy", "pillow", "ai-edge-litert")
@@ -70,20 +69,9 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{self.path}: another process trains in it; wait for it, or choose another "
-                    "--run."
-                ) from None
+        with locked(self.path, "trains"):
             self._remove_leftovers()
             yield
-        finally:
-            os.close(handle)
 
     def _remove_leftovers(self):
         """Removes what a process that was killed while it wrote has left."""
