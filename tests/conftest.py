@@ -3,15 +3,10 @@
 import collections
 import json
 import os
-import pickle
-import sys
-import types
-import zipfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -63,83 +58,6 @@ def golden(request):
         return Golden(request.getfixturevalue("shared_folder") / "golden", name)
 
     return read
-
-
-_STORAGE_NAMES = {
-    np.dtype(np.float32): "FloatStorage",
-    np.dtype(np.float16): "HalfStorage",
-    np.dtype(ml_dtypes.bfloat16): "BFloat16Storage",
-    np.dtype(np.int64): "LongStorage",
-}
-
-
-class _Storage:
-    def __init__(self, array):
-        self.array = array
-
-
-class _Tensor:
-    """Pickles as PyTorch pickles a tensor: a call of ``_rebuild_tensor_v2`` on a storage."""
-
-    rebuild = None
-
-    def __init__(self, array):
-        # The memory as it lies, so that a transposed array becomes a tensor of strides.
-        base = array if array.base is None or array.flags.c_contiguous else array.base
-        self.storage = _Storage(np.ravel(base))
-        self.shape = array.shape
-        self.strides = tuple(step // array.itemsize for step in array.strides)
-
-    def __reduce__(self):
-        arguments = (self.storage, 0, self.shape, self.strides, False, collections.OrderedDict())
-        return type(self).rebuild, arguments
-
-
-def _as_tensors(value):
-    if isinstance(value, np.ndarray):
-        return _Tensor(value)
-    if isinstance(value, dict):
-        return type(value)((key, _as_tensors(item)) for key, item in value.items())
-    return value
-
-
-@pytest.fixture
-def write_checkpoint(tmp_path, monkeypatch):
-    """``write_checkpoint(object)`` writes nested dicts of arrays as ``torch.save`` would."""
-
-    def stub(module, name):
-        def function(*_):
-            raise NotImplementedError
-
-        function.__module__, function.__name__, function.__qualname__ = module.__name__, name, name
-        setattr(module, name, function)
-        return function
-
-    def write(value, path=tmp_path / "checkpoint.pth"):
-        torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-        torch._utils = utils
-        storages = {dtype: stub(torch, name) for dtype, name in _STORAGE_NAMES.items()}
-        written = []
-
-        class Pickler(pickle.Pickler):
-            def persistent_id(self, item):
-                if not isinstance(item, _Storage):
-                    return None
-                written.append(item.array)
-                key, count = str(len(written) - 1), item.array.size
-                return ("storage", storages[item.array.dtype], key, "cpu", count)
-
-        with monkeypatch.context() as patch, zipfile.ZipFile(path, "w") as archive:
-            patch.setitem(sys.modules, "torch", torch)
-            patch.setitem(sys.modules, "torch._utils", utils)
-            patch.setattr(_Tensor, "rebuild", staticmethod(stub(utils, "_rebuild_tensor_v2")))
-            with archive.open("archive/data.pkl", "w") as stream:
-                Pickler(stream, protocol=2).dump(_as_tensors(value))
-            for key, array in enumerate(written):
-                archive.writestr(f"archive/data/{key}", array.tobytes())
-        return path
-
-    return write
 
 
 @pytest.fixture(scope="session")

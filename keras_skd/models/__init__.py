@@ -1,6 +1,6 @@
 """Restormer, Uformer, the named models, and the import of PyTorch checkpoints."""
 
-from keras_skd.models.checkpoint import (
+from keras_skd.models.checkpoints import (
     CheckpointError,
     load_pytorch_checkpoint,
     read_pytorch_checkpoint,
