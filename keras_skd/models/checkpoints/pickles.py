@@ -4,13 +4,14 @@ The format is documented in Python's :mod:`pickletools`, which splits the instru
 """
 
 import pickletools
+import warnings
 
 from keras_skd.models.checkpoints.errors import CheckpointError, printable
 from keras_skd.models.checkpoints.stand_ins import Name, StandIn, name_of, result_of
 
 # A state dict takes about forty instructions a tensor. The limit bounds time and memory for files
 # that are made of nothing but instructions.
-MOST_INSTRUCTIONS = 2_000_000
+MOST_INSTRUCTIONS = 1_000_000
 
 _VALUES = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
@@ -41,9 +42,12 @@ def read_pickle(stream, storage_of):
     """
     machine = _Machine(storage_of)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            machine.spend(1)
-            machine.run(opcode.name, argument)
+        with warnings.catch_warnings():
+            # pickletools passes on the warnings of what it decodes texts with.
+            warnings.simplefilter("ignore")
+            for opcode, argument, _ in pickletools.genops(stream):
+                machine.spend(1)
+                machine.run(opcode.name, argument)
         return machine.stack.pop()
     except CheckpointError:
         raise

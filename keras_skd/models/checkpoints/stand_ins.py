@@ -74,7 +74,14 @@ _PLAIN_DATA_PATTERN = re.compile(
     r"|torch\.(nn|optim|_C)\.[\w.]+"
 )
 _LONGEST_NAME = 500
-_GUARDED = sys.stdlib_module_names | {"__builtin__", "copy_reg", "exceptions", "numpy", "torch"}
+# Modules of Python's library under the names of Python 2 and of versions that still had them.
+_FORMER = (
+    "BaseHTTPServer Queue SimpleHTTPServer SocketServer StringIO Tkinter UserDict UserList "
+    "__builtin__ anydbm asynchat asyncore cPickle cStringIO commands compiler copy_reg dbhash "
+    "distutils dl dumbdbm exceptions gdbm httplib imp md5 new pipes popen2 rexec sets sha smtpd "
+    "telnetlib thread urllib2 urlparse user whichdb xmlrpclib"
+)
+_GUARDED = {*sys.stdlib_module_names, *_FORMER.split(), "numpy", "torch"}
 
 _DICTS = {
     f"{module}.{name}"

@@ -143,17 +143,21 @@ class Storage:
             raise CheckpointError("a storage of impossible size; the file is damaged.")
         return cls(source, key, element_type, count, first, length)
 
+    def size(self, dtype):
+        """How many elements of ``dtype`` the view has; of its own type, unless it is untyped."""
+        return self.length * self.type.itemsize // dtype.itemsize
+
     def read(self, dtype):
         """The view's elements as a vector of ``dtype``, without a copy where that is possible."""
         data, byteorder = self.source.read(self.key, self.count * self.type.itemsize)
-        view = memoryview(data)[self.first * self.type.itemsize :]
-        view = view[: self.length * self.type.itemsize]
-        return elements(view[: len(view) - len(view) % dtype.itemsize], dtype, byteorder)
+        first = self.first * self.type.itemsize
+        view = memoryview(data)[first : first + self.size(dtype) * dtype.itemsize]
+        return elements(view, dtype, byteorder)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A tensor in the file: nothing of it is checked or read before :meth:`read`.
+    """A tensor in the file: nothing of it is checked or read before it is wanted.
 
     Attributes:
         storage: Its :class:`Storage`, or what the file has in its place.
@@ -169,48 +173,54 @@ class Tensor:
     strides: object
     type: ElementType | None = None
 
-    def nbytes(self):
-        """Bytes of the tensor as an array.
+    def layout(self):
+        """Type, first element, shape and strides, which lie inside the storage.
 
         Raises:
-            CheckpointError: It is not described as a tensor is, or it is of a type without arrays.
+            CheckpointError: They do not, or the tensor is of a type without arrays.
         """
         if not isinstance(self.storage, Storage):
             raise CheckpointError("it has no storage; the file is damaged.")
         element_type = self.type or self.storage.type
         if element_type.dtype is None:
             raise CheckpointError(f"it {element_type.refusal}.")
-        return checked_shape(self.shape)[1] * element_type.itemsize
+        shape, count = checked_shape(self.shape)
+        strides, offset = self.strides, self.offset
+        if not isinstance(strides, tuple | list) or len(strides) != len(shape):
+            raise CheckpointError("its strides do not fit its shape; the file is damaged.")
+        if not all(type(number) is int and number >= 0 for number in (offset, *strides)):
+            raise CheckpointError("its strides are no whole numbers; the file is damaged.")
+        if count == 0:
+            return element_type.dtype, 0, shape, (0,) * len(shape)
+        # The stride of an axis of one element is never used, and may be any number.
+        axes = list(zip(shape, strides, strict=True))
+        strides = tuple(step if length > 1 else 0 for length, step in axes)
+        last = offset + sum((length - 1) * step for length, step in axes)
+        available = self.storage.size(element_type.dtype)
+        if last >= available:
+            raise CheckpointError("it reaches outside its storage; the file is damaged.")
+        # It repeats values (stride 0): no weight does, and a forged one would exhaust the memory.
+        if count > available:
+            raise CheckpointError("it is larger than its storage; save its clone().")
+        return element_type.dtype, offset, shape, strides
+
+    def nbytes(self):
+        """Bytes of the tensor as an array; raises as :meth:`layout` does."""
+        dtype, _, shape, _ = self.layout()
+        return math.prod(shape) * dtype.itemsize
 
     def read(self):
         """The tensor as an array of its own.
 
         Raises:
-            CheckpointError: As :meth:`nbytes`, or it reaches outside its storage.
+            CheckpointError: As :meth:`layout`, or its storage is damaged.
         """
-        self.nbytes()
-        dtype = (self.type or self.storage.type).dtype
-        shape, count = checked_shape(self.shape)
-        strides, offset = self.strides, self.offset
-        if not isinstance(strides, tuple | list) or len(strides) != len(shape):
-            raise CheckpointError("its strides do not fit its shape; the file is damaged.")
-        if not all(type(number) is int for number in (offset, *strides)):
-            raise CheckpointError("its strides are no whole numbers; the file is damaged.")
-        if count == 0:
+        dtype, offset, shape, strides = self.layout()
+        if 0 in shape:
             return np.zeros(shape, dtype)
-        # The stride of an axis of one element is never used, and may be any number.
-        strides = [step if length > 1 else 0 for length, step in zip(shape, strides, strict=True)]
-        last = offset + sum(
-            (length - 1) * step for length, step in zip(shape, strides, strict=True)
-        )
-        vector = self.storage.read(dtype)
-        if offset < 0 or min((*strides, 0)) < 0 or last >= vector.size:
-            raise CheckpointError("it reaches outside its storage; the file is damaged.")
-        # It repeats values (stride 0): no weight does, and a forged one would exhaust the memory.
-        if count > vector.size:
-            raise CheckpointError("it is larger than its storage; save its clone().")
+        vector = self.storage.read(dtype)[offset:]
         return np.lib.stride_tricks.as_strided(
-            vector[offset:], shape, [step * dtype.itemsize for step in strides]
+            vector, shape, [step * dtype.itemsize for step in strides]
         ).copy()
 
 
