@@ -1,4 +1,4 @@
-"""``python -m keras_skd.models.convert_checkpoint``: an official ``.pth`` file to a Keras model."""
+"""``python -m keras_skd.models.convert_checkpoint``: a PyTorch checkpoint to a Keras model."""
 
 import argparse
 import sys
@@ -8,12 +8,13 @@ from keras_skd.errors import InputError
 
 
 def convert_checkpoint(checkpoint, preset, output):
-    """Writes an official PyTorch checkpoint as a ``.keras`` file, without PyTorch.
+    """Writes a PyTorch checkpoint of Restormer or Uformer as a ``.keras`` file, without PyTorch.
 
-    Nothing in the checkpoint is executed, see :func:`keras_skd.load_pytorch_checkpoint`.
+    Nothing in the checkpoint is executed, see :func:`keras_skd.load_pytorch_checkpoint`. The output
+    is complete or not written at all; a file that was there before stays as it was until then.
 
     Args:
-        checkpoint: The ``.pth`` file.
+        checkpoint: The file, of ``torch.save`` or safetensors.
         preset: Name of the architecture, a key of :data:`keras_skd.presets.PRESETS`.
         output: The ``.keras`` file to write; its folder is made if missing.
 
@@ -21,23 +22,28 @@ def convert_checkpoint(checkpoint, preset, output):
         The model with its weights.
 
     Raises:
-        ValueError: The preset is unknown, the output is not named ``.keras``, or the checkpoint
-            cannot be read, is refused or does not fit the architecture.
-        FileNotFoundError: There is no such checkpoint.
-        OSError: The output cannot be written.
+        InputError: The preset is unknown, or the output is not named ``.keras``.
+        MissingFileError: There is no such checkpoint.
+        CheckpointError: It cannot be read, is refused or does not fit the architecture.
+        OutputError: The output cannot be written.
     """
     from keras_skd.files import output_folder, replaced
-    from keras_skd.models import PRESETS, load_pytorch_checkpoint
+    from keras_skd.models import PRESETS, read_pytorch_checkpoint
+    from keras_skd.models.checkpoints.loading import assign_tensors
 
     output = Path(output)
     if preset not in PRESETS:
         raise InputError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
     if output.suffix != ".keras":
         raise InputError(f"the output is a Keras file, such as teacher.keras; got {output}.")
-    model = PRESETS[preset].build(load_weights=False)
-    load_pytorch_checkpoint(model, checkpoint)
-    weights_bytes = 4 * model.count_params()
-    with output_folder(output.parent, needed_bytes=2 * weights_bytes), replaced(output) as path:
+    if output.is_dir():
+        raise InputError(f"{output}: a folder has this name; choose another.")
+    tensors = read_pytorch_checkpoint(checkpoint)
+    # As float32, and once more while the file is put together.
+    needed = 8 * sum(array.size for array in tensors.values())
+    with output_folder(output.parent, needed_bytes=needed), replaced(output) as path:
+        model = PRESETS[preset].build(load_weights=False)
+        assign_tensors(model, tensors, checkpoint)
         model.save(path)
     return model
 
@@ -49,11 +55,13 @@ def parser():
     presets = "\n".join(f"  {name:26}{preset.description}" for name, preset in PRESETS.items())
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.models.convert_checkpoint",
-        description="Converts an official PyTorch checkpoint of Restormer or Uformer to a Keras "
-        "model,\nwithout PyTorch and without executing anything from it.\n\npresets:\n" + presets,
+        description="Converts a PyTorch checkpoint of Restormer or Uformer to a Keras model,\n"
+        "without PyTorch and without executing anything from it.\n\npresets:\n" + presets,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument("checkpoint", metavar="CHECKPOINT", help="the official .pth file")
+    result.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="the .pth, .pt, .ckpt or .safetensors file"
+    )
     result.add_argument("--preset", metavar="NAME", required=True, help="its architecture")
     result.add_argument("--output", metavar="FILE", required=True, help="the .keras file to write")
     return result

@@ -1,5 +1,6 @@
 """The command that turns an official checkpoint into a Keras file."""
 
+import errno
 import pickle
 import zipfile
 
@@ -27,6 +28,15 @@ def test_the_keras_file_computes_with_the_weights(write_checkpoint, official, tm
     expected = official["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(kernel, expected)
     assert list(output.parent.iterdir()) == [output]
+
+
+def test_every_format_gives_the_same_model(write_checkpoint, official, tmp_path, file_format):
+    checkpoint = write_checkpoint(official, file_format=file_format)
+    output = tmp_path / "teacher.keras"
+    assert main([str(checkpoint), "--preset", "restormer_small", "--output", str(output)]) == 0
+    model = keras.saving.load_model(output)
+    for variable, name, convert in model.pytorch_names():
+        np.testing.assert_array_equal(variable.numpy(), convert(official[name]))
 
 
 @pytest.mark.parametrize(
@@ -58,10 +68,76 @@ def test_a_missing_or_untrusted_file_is_one_line(tmp_path, capsys):
     untrusted = tmp_path / "untrusted.pth"
     with zipfile.ZipFile(untrusted, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(Malicious()))
-    for checkpoint, message in ((tmp_path / "no.pth", "no such"), (untrusted, "refused")):
+    page = tmp_path / "page.pth"
+    page.write_text("<!DOCTYPE html>\n<title>Sign in</title>")
+    output = tmp_path / "made" / "teacher.keras"
+    for checkpoint, message in (
+        (tmp_path / "no.pth", "no such"),
+        (untrusted, "refused"),
+        (page, "a web page (HTML, 'Sign in')"),
+        (tmp_path, "a folder"),
+    ):
         with pytest.raises(SystemExit) as exit_:
-            main([str(checkpoint), "--preset", "restormer_tiny", "--output", "teacher.keras"])
+            main([str(checkpoint), "--preset", "restormer_tiny", "--output", str(output)])
         assert exit_.value.code == 2
         captured = capsys.readouterr()
         assert message in captured.err
+        assert captured.err.count("\n") == 1
         assert "executed" not in captured.out
+        assert not output.parent.exists()
+
+
+def test_a_mismatch_names_the_preset_that_fits(write_checkpoint, official, tmp_path, capsys):
+    checkpoint = write_checkpoint(official)
+    arguments = ["--preset", "uformer_tiny", "--output", str(tmp_path / "teacher.keras")]
+    with pytest.raises(SystemExit) as exit_:
+        main([str(checkpoint), *arguments])
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.endswith("It fits the preset restormer_small.\n")
+    # The message is right: that preset takes the file.
+    main([str(checkpoint), "--preset", "restormer_small", *arguments[2:]])
+
+
+@pytest.mark.parametrize("failure", ["mismatch", "full disk", "fault"])
+def test_a_failure_leaves_the_earlier_file(
+    write_checkpoint, official, tmp_path, monkeypatch, failure
+):
+    output = tmp_path / "out" / "teacher.keras"
+    output.parent.mkdir()
+    output.write_bytes(b"earlier")
+    preset = "restormer_tiny" if failure == "mismatch" else "restormer_small"
+    errors = {
+        "full disk": OSError(errno.ENOSPC, "No space left on device"),
+        "fault": RuntimeError("a fault"),
+    }
+    if failure in errors:
+
+        def save(self, path):
+            path.write_bytes(b"half")
+            raise errors[failure]
+
+        monkeypatch.setattr(keras.Model, "save", save)
+    expected = RuntimeError if failure == "fault" else SystemExit
+    with pytest.raises(expected):
+        main([str(write_checkpoint(official)), "--preset", preset, "--output", str(output)])
+    assert output.read_bytes() == b"earlier"
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_an_output_that_is_a_folder(write_checkpoint, official, tmp_path, capsys):
+    output = tmp_path / "teacher.keras"
+    output.mkdir()
+    with pytest.raises(SystemExit) as exit_:
+        main(
+            [
+                str(write_checkpoint(official)),
+                "--preset",
+                "restormer_small",
+                "--output",
+                str(output),
+            ]
+        )
+    assert exit_.value.code == 2
+    assert "a folder has this name" in capsys.readouterr().err

@@ -459,12 +459,21 @@ def read_or_refused(path):
     return 1
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("file_format", ["zip", "legacy", "safetensors", "pickle in a zip"])
+@pytest.mark.parametrize(
+    ("file_format", "protocol"),
+    [
+        ("zip", 2),
+        ("legacy", 2),
+        ("legacy", 4),
+        ("safetensors", None),
+        ("pickle in a zip", 2),
+        ("pickle in a zip", 4),
+    ],
+)
 def test_mutations_are_read_or_refused(
     checkpoint_bytes, torch_names, tmp_path, file_format, protocol
 ):
-    source = random.Random(protocol)
+    source = random.Random(1)
     if file_format == "safetensors":
         tensors = small_checkpoint(torch_names)["model"]
         content = checkpoint_bytes(tensors, file_format, metadata={"format": "pt"})
