@@ -1,5 +1,14 @@
 """Restormer, Uformer, the named models, and the import of PyTorch checkpoints."""
 
+import sys
+
+from keras_skd.quiet import import_tensorflow
+
+# So long as Python looks for the module of ``python -m``, which is convert_checkpoint: its errors
+# are one line, beside which TensorFlow would log while it loads.
+if sys.argv[:1] == ["-m"]:
+    import_tensorflow()
+
 from keras_skd.models.checkpoints import (
     CheckpointError,
     load_pytorch_checkpoint,

@@ -1,8 +1,12 @@
 """The command that turns an official checkpoint into a Keras file."""
 
 import errno
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -141,3 +145,23 @@ def test_an_output_that_is_a_folder(write_checkpoint, official, tmp_path, capsys
         )
     assert exit_.value.code == 2
     assert "a folder has this name" in capsys.readouterr().err
+
+
+def test_in_a_process_of_its_own_an_error_is_one_line(tmp_path):
+    """Neither TensorFlow's log nor a traceback stands beside it."""
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><html></html>")
+    command = [sys.executable, "-m", "keras_skd.models.convert_checkpoint", "page.pth"]
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [*command, "--preset", "restormer_tiny", "--output", "teacher.keras"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("keras_skd.models.convert_checkpoint: error: page.pth: a web")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "teacher.keras").exists()

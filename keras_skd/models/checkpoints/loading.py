@@ -128,11 +128,17 @@ def _fitting(tensors):
 
 
 def _may_fit(preset, tensors):
-    """Whether the first convolution has the preset's size, which spares building the others."""
+    """Whether a preset is worth building: its first convolution and its norms fit."""
     if preset.family not in _FIRST_CONVOLUTIONS:
         return True
     name, out, in_ = _FIRST_CONVOLUTIONS[preset.family]
-    weight = next((array for key, array in tensors.items() if key.endswith(name)), None)
     defaults = inspect.signature(preset.family).parameters
-    size = [preset.arguments.get(key, defaults[key].default) for key in (out, in_)]
-    return weight is not None and list(weight.shape[:2]) == size
+
+    def argument(key):
+        return preset.arguments.get(key, defaults[key].default)
+
+    weight = next((array for key, array in tensors.items() if key.endswith(name)), None)
+    if weight is None or list(weight.shape[:2]) != [argument(out), argument(in_)]:
+        return False
+    biased = any(key.endswith("norm1.body.bias") for key in tensors)
+    return preset.family is not Restormer or biased == (argument("LayerNorm_type") == "WithBias")

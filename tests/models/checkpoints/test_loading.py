@@ -6,6 +6,7 @@ import pytest
 from keras_skd.models import (
     PRESETS,
     CheckpointError,
+    Preset,
     Restormer,
     Uformer,
     load_pytorch_checkpoint,
@@ -116,12 +117,30 @@ def test_the_message_names_the_presets_that_fit(write_checkpoint, official_tenso
     )
 
 
-def test_bias_free_weights_do_not_fit_the_model_with_biases(write_checkpoint, official_tensors):
-    """The commonest mistake: the denoisers' checkpoints with the preset of the derainer."""
-    tensors = official_tensors(PRESETS["restormer_bias_free"].build(load_weights=False))
-    message = problem(PRESETS["restormer"].build(load_weights=False), write_checkpoint(tensors))
-    assert "88 missing encoder_level1.0.norm1.body.bias" in message
-    assert message.endswith("It fits the preset restormer_bias_free.")
+def test_norms_with_and_without_bias_are_told_apart(
+    write_checkpoint, official_tensors, monkeypatch
+):
+    """The commonest mistake: a denoiser's checkpoint with the preset of the derainer."""
+    arguments = {
+        "dim": 4,
+        "num_blocks": (1, 0, 0, 0),
+        "num_refinement_blocks": 0,
+        "heads": (1,) * 4,
+    }
+    presets = {
+        "with_bias": Preset(Restormer, arguments, ""),
+        "bias_free": Preset(Restormer, {**arguments, "LayerNorm_type": "BiasFree"}, ""),
+        "wider": Preset(Restormer, {**arguments, "dim": 8}, ""),
+        "deeper": Preset(Restormer, {**arguments, "num_blocks": (2, 0, 0, 0)}, ""),
+    }
+    monkeypatch.setattr("keras_skd.models.checkpoints.loading.PRESETS", presets)
+    models = {name: preset.build() for name, preset in presets.items()}
+    for preset, other in (("bias_free", "with_bias"), ("with_bias", "bias_free")):
+        message = problem(models[other], write_checkpoint(official_tensors(models[preset])))
+        assert ("missing" if other == "with_bias" else "unexpected") in message
+        assert message.endswith(f"It fits the preset {preset}.")
+    message = problem(models["wider"], write_checkpoint(official_tensors(models["deeper"])))
+    assert message.endswith("It fits the preset deeper.")
 
 
 def test_names_in_the_message_are_printable(write_checkpoint):
