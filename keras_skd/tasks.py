@@ -163,15 +163,17 @@ class Task:
     def for_groups(self, groups):
         """The task on some images: that of pairs, or of clean ones.
 
-        Pairs bring their own noise, so a noise or level that was asked for would do nothing.
+        Pairs bring their own noise, so a noise or level that was asked for would do nothing where
+        all are pairs. Where some images are clean, the task is that of what is made from them.
 
         Args:
-            groups: What :func:`keras_skd.data.find_groups` found.
+            groups: What :func:`keras_skd.data.find_groups` found; pairs and clean images may be
+                mixed.
 
         Returns:
-            The task, and its degradation, or None where the groups are pairs.
+            The task, and its degradation, or None where all groups are pairs.
         """
-        if len(groups[0]) == 2:
+        if all(len(group) == 2 for group in groups):
             return (Task(self.name, RECORDED) if self.name == "denoise" else self), None
         return self, self.degradation()
 

@@ -68,6 +68,8 @@ def test_pairs_bring_their_own_degradation():
         assert task.for_groups([(0, 1)]) == (Task("denoise", RECORDED), None)
     assert Task("derain").for_groups([(0, 1)]) == (Task("derain"), None)
     assert BLIND.for_groups([(0,)]) == (BLIND, GaussianNoise(0, 50))
+    for mixed in ([(0,), (0, 1)], [(0, 1), (0,)]):
+        assert CAMERA.for_groups(mixed) == (CAMERA, CameraNoise())
     with pytest.raises(InputError, match="recorded pairs cannot be added to clean images"):
         Task("denoise", RECORDED).for_groups([(0,)])
 

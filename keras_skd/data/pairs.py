@@ -12,17 +12,20 @@ from keras_skd.errors import InputError
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def make_pairs(images, degradation=None, seed=(0, 0), *, channels=3, margin=0):
+def make_pairs(images, degradation=None, seed=(0, 0), *, channels=3, margin=0, recorded=None):
     """Degraded and clean images of a batch. Works in eager mode and in ``tf.data`` graphs.
 
     Args:
         images: uint8 ``(batch, images of a group, height, width, 3)``: one image of a group is
             clean, two are input and target.
-        degradation: Of :mod:`keras_skd.data.degradations`; None for groups of two.
+        degradation: Of :mod:`keras_skd.data.degradations`; None for groups of two alone.
         seed: Two integers; the same seed gives the same degradation.
         channels: 3, or 1 for grey images (luma of BT.601).
         margin: Pixels of surroundings on every side of the images, which blur into them; 0 or
             ``degradation.margin``. The result is without them.
+        recorded: For a batch of both, with a degradation: bool ``(batch,)``, which of its groups
+            are input and target, taken as they are. All groups are then of two images; that of a
+            clean image holds it twice, and the second is degraded.
 
     Returns:
         ``(degraded, clean)``, float32 ``(batch, height, width, channels)``; clean is in 0..1.
@@ -30,14 +33,18 @@ def make_pairs(images, degradation=None, seed=(0, 0), *, channels=3, margin=0):
     images = tf.cast(images, tf.float32) / 255.0
     if channels == 1:
         images = tf.reduce_sum(images * _LUMA, axis=-1, keepdims=True)
-    clean = images[:, 0]
+    inputs, clean = images[:, 0], images[:, -1]
     if degradation is None:
-        return clean, images[:, 1]
-    if not margin:
-        return degradation(clean, seed), clean
-    degraded = degradation.within_margin(clean, seed)
-    clean = clean[:, margin:-margin, margin:-margin]
-    return tf.ensure_shape(degraded, clean.shape), clean
+        return inputs, images[:, 1]
+    if margin:
+        degraded = degradation.within_margin(clean, seed)
+        inputs, clean = (side[:, margin:-margin, margin:-margin] for side in (inputs, clean))
+        degraded = tf.ensure_shape(degraded, clean.shape)
+    else:
+        degraded = degradation(clean, seed)
+    if recorded is not None:
+        degraded = tf.where(tf.reshape(recorded, (-1, 1, 1, 1)), inputs, degraded)
+    return degraded, clean
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,8 @@ class ImagePairs:
     Args:
         groups: ``(clean,)`` or ``(input, target)``, see :func:`keras_skd.data.find_groups`; each is
             what :func:`~keras_skd.data.images.load_image` takes.
-        degradation: For clean images; None for pairs. Image ``i`` is degraded with the seed
-            ``(seed, i)``.
+        degradation: For clean images; pairs are taken as they are, so None will do for them alone.
+            Image ``i`` is degraded with the seed ``(seed, i)``.
         seed: Of the degradation.
         channels: 3, or 1 for grey images.
     """
@@ -88,8 +95,9 @@ class ImagePairs:
         if images[0].shape != images[-1].shape:
             sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
             raise InputError(f"{group[0]}: {sizes} pixels; images of a pair are of one size.")
+        degradation = self._degradation if len(group) == 1 else None
         degraded, clean = make_pairs(
-            np.stack(images)[None], self._degradation, (self._seed, index), channels=self.channels
+            np.stack(images)[None], degradation, (self._seed, index), channels=self.channels
         )
         return Pair(self.names[index], degraded[0].numpy(), clean[0].numpy())
 

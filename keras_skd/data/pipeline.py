@@ -24,12 +24,16 @@ def training_batches(
     Batch ``i`` depends on ``(seed, i)`` alone, so a resumed run sees exactly the batches that an
     uninterrupted one would have seen.
 
+    A store of pairs and of clean images gives mixed batches: clean patches are degraded, and those
+    of pairs are as they were recorded. :meth:`ImageStore.mixed
+    <keras_skd.data.store.ImageStore.mixed>` says how many of each.
+
     Args:
-        store: An :class:`~keras_skd.data.store.ImageStore`, of pairs or of clean images.
+        store: An :class:`~keras_skd.data.store.ImageStore`, of pairs, of clean images or of both.
         patch_size: Height and width in pixels.
         batch_size: Patches in a batch.
         steps: Number of the last batch, plus one.
-        degradation: Makes the input from a clean batch and a seed; None for a store of pairs.
+        degradation: Makes the input from a clean batch and a seed; None for a store of pairs alone.
         seed: Seed of the run.
         first_step: Number of the first batch.
         channels: 3, or 1 for grey images.
@@ -39,31 +43,43 @@ def training_batches(
         ``(batch_size, patch_size, patch_size, channels)``; clean is in 0..1.
 
     Raises:
-        ValueError: Clean images without a degradation, or pairs with one.
+        InputError: Clean images without a degradation, or pairs alone with one.
     """
-    if (degradation is None) != (store.images_per_group == 2):
+    if (degradation is None) != (store.kinds == {2}):
         raise InputError("clean images need a degradation, and pairs take none.")
     # What lies around a patch blurs into it, so patches are cut with it.
     margin = 0 if degradation is None else degradation.margin
     size = patch_size + 2 * margin
+    mixed = len(store.kinds) > 1
 
     def sample(step):
         generator = np.random.default_rng((seed, int(step)))
         patches = [_random_patch(store, patch_size, margin, generator) for _ in range(batch_size)]
-        return np.stack(patches)  # (batch, images of a group, size, size, 3)
+        recorded = np.array([len(patch) == 2 for patch in patches])
+        if mixed:
+            patches = [patch if len(patch) == 2 else np.repeat(patch, 2, 0) for patch in patches]
+        return np.stack(patches), recorded  # (batch, images of a group, size, size, 3)
 
     def pair(step):
-        images = tf.numpy_function(sample, [step], tf.uint8, stateful=False)
-        images.set_shape((batch_size, store.images_per_group, size, size, 3))
+        images, recorded = tf.numpy_function(sample, [step], (tf.uint8, tf.bool), stateful=False)
+        images.set_shape((batch_size, max(store.kinds), size, size, 3))
+        recorded.set_shape((batch_size,))
         seeds = tf.stack([tf.cast(seed, tf.int64), step])
-        return make_pairs(images, degradation, seeds, channels=channels, margin=margin)
+        return make_pairs(
+            images,
+            degradation,
+            seeds,
+            channels=channels,
+            margin=margin,
+            recorded=recorded if mixed else None,
+        )
 
     dataset = tf.data.Dataset.range(first_step, steps)
     return dataset.map(pair, num_parallel_calls=2, deterministic=True).prefetch(4)
 
 
 def _random_patch(store, patch_size, margin, generator):
-    index = generator.integers(len(store))
+    index = store.draw(generator)
     height, width, _ = store.shape(index)
     top = generator.integers(height - patch_size + 1)
     left = generator.integers(width - patch_size + 1)

@@ -27,17 +27,18 @@ class ImageStore:
 
     Args:
         images: A list of groups; a group is what one training sample is cropped from, at the same
-            place: ``(clean,)`` or ``(input, target)``. Each image is what
-            :func:`~keras_skd.data.images.load_image` takes.
+            place: ``(clean,)`` or ``(input, target)``, also both in one list. Each image is what
+            :func:`~keras_skd.data.images.load_image` takes. Each group is drawn equally often;
+            :meth:`mixed` gives shares to folders.
         minimum_size: Least height and width in pixels (the patch).
         folder: Where the temporary file is made; the system's temporary folder if None.
 
     Attributes:
-        images_per_group: 1 for clean images, 2 for pairs.
+        kinds: The set of the numbers of images in a group: 1 for clean images, 2 for pairs.
 
     Raises:
-        ValueError: An image cannot be decoded, is too small, or differs in size from its pair.
-        OSError: The disk is too small for the decoded images.
+        InputError: An image cannot be decoded, is too small, or differs in size from its pair.
+        OutputError: The disk is too small for the decoded images.
     """
 
     def __init__(self, images, minimum_size, folder=None):
@@ -49,18 +50,67 @@ class ImageStore:
                 f"{folder}: the decoded images need {needed / 2**20:.0f} MiB and {_RESERVE >> 20} "
                 f"MiB for checkpoints, but {free / 2**20:.0f} MiB are free; choose another disk."
             )
-        self._shapes, self._offsets = [], []
+        self._shapes, self._offsets, self._counts = [], [], []
         offset = 0
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
         for group, arrays in zip(images, _decoded(images), strict=True):
             self._check_group(group, arrays, minimum_size)
             self._shapes.append(arrays[0].shape)
             self._offsets.append(offset)
+            self._counts.append(len(arrays))
             for array in arrays:
                 self._file.write(array.data)
                 offset += array.nbytes
         self._file.flush()
-        self.images_per_group = len(images[0])
+        self.kinds = frozenset(self._counts)
+        self._stops, self._thresholds = [len(self)], None
+
+    @classmethod
+    def mixed(cls, parts, minimum_size, folder=None):
+        """A store of several folders, each with its share of the samples.
+
+        Args:
+            parts: A list of ``(groups, share)``: the groups of a folder, and how many samples come
+                from it, in proportion to the other shares. Within a part each group is drawn
+                equally often, so a small folder of pairs may make up half of what is seen.
+            minimum_size: As for the class.
+            folder: As for the class.
+
+        Returns:
+            A store of all groups, in the order of the parts.
+
+        Raises:
+            InputError: There is no part, a part is empty, a share is not a number above 0, or what
+                the class raises.
+        """
+        parts = [(list(groups), share) for groups, share in parts]
+        if not parts or not all(groups for groups, _ in parts):
+            raise InputError("a mix needs at least one folder, and images in each.")
+        shares = np.array([share for _, share in parts], np.float64)
+        if not (np.isfinite(shares) & (shares > 0)).all():
+            raise InputError(
+                f"shares must be numbers above 0; got {[share for _, share in parts]}."
+            )
+        store = cls([group for groups, _ in parts for group in groups], minimum_size, folder)
+        if len(parts) > 1:
+            store._stops = np.cumsum([len(groups) for groups, _ in parts]).tolist()
+            store._thresholds = np.cumsum(shares / shares.sum())[:-1]
+        return store
+
+    def draw(self, generator):
+        """The index of a random group, by the shares of the parts.
+
+        Args:
+            generator: A ``numpy.random.Generator``; what it gives decides alone. A store without
+                shares takes one number of it, one with shares two.
+
+        Returns:
+            An integer.
+        """
+        if self._thresholds is None:
+            return generator.integers(len(self))
+        part = int(np.searchsorted(self._thresholds, generator.random(), side="right"))
+        return generator.integers(self._stops[part - 1] if part else 0, self._stops[part])
 
     @staticmethod
     def _check_group(group, arrays, minimum_size):
@@ -107,7 +157,7 @@ class ImageStore:
                 os.pread(self._file.fileno(), (last - first) * row, start + place * height * row),
                 np.uint8,
             ).reshape(last - first, width, channels)
-            for place in range(self.images_per_group)
+            for place in range(self._counts[index])
         )
 
 

@@ -86,3 +86,12 @@ def test_pairs_of_two_sizes_and_small_images_are_found_before_they_are_read(tmp_
     with pytest.raises(InputError, match=r"c\.png: 10x40 pixels; .* at least 11x11"):
         ImagePairs([(a,), (c,)], NOISE).check_sizes(11)
     ImagePairs([(a,), (b,)], NOISE).check_sizes(11)
+
+
+def test_recorded_groups_of_a_batch_are_taken_as_they_are():
+    groups = images(3, 2, 8, 9, 3)
+    recorded = np.array([True, False, True])
+    degraded, clean = make_pairs(groups, NOISE, (3, 4), recorded=recorded)
+    np.testing.assert_array_equal(clean, groups[:, 1] / np.float32(255))
+    expected = np.where(recorded[:, None, None, None], groups[:, 0] / 255, NOISE(clean, (3, 4)))
+    np.testing.assert_allclose(degraded, expected, atol=1e-6)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_skd.data import ImageStore
+from keras_skd.errors import InputError
 
 
 @pytest.fixture
@@ -71,3 +72,40 @@ def test_images_are_stored_in_order_whichever_is_decoded_first(tmp_path):
     for index in range(40):
         assert store.shape(index) == (16 + index, 200 - 4 * index, 3)
         assert (store[index][0][..., 0] == index).all()
+
+
+def test_clean_images_and_pairs_lie_in_one_store(images, tmp_path):
+    groups = [(images[0],), (255 - images[1], images[1]), (images[2],)]
+    store = ImageStore(groups, 16, tmp_path)
+    assert store.kinds == {1, 2}
+    for index, group in enumerate(groups):
+        assert len(store[index]) == len(group)
+        for read, image in zip(store[index], group, strict=True):
+            assert np.array_equal(read, image)
+    assert ImageStore(groups[:1], 16, tmp_path).kinds == {1}
+    assert ImageStore(groups[1:2], 16, tmp_path).kinds == {2}
+
+
+def test_draws_follow_the_shares_and_stay_within_their_part(images, tmp_path):
+    groups = [(image,) for image in images]
+    store = ImageStore.mixed([(groups[:1], 6), (groups[1:3], 3), (groups[3:], 1)], 16, tmp_path)
+    generator = np.random.default_rng(0)
+    counts = np.bincount([store.draw(generator) for _ in range(4000)], minlength=4) / 4000
+    # 4000 draws have a standard error of at most 0.008.
+    np.testing.assert_allclose(counts, [0.6, 0.15, 0.15, 0.1], atol=0.03)
+    equal = ImageStore(groups, 16, tmp_path)
+    counts = np.bincount([equal.draw(generator) for _ in range(4000)], minlength=4) / 4000
+    np.testing.assert_allclose(counts, 0.25, atol=0.03)
+
+
+@pytest.mark.parametrize("share", [0, -1, float("nan"), float("inf")])
+def test_a_share_is_above_nothing_and_finite(images, tmp_path, share):
+    with pytest.raises(InputError, match="shares must be numbers above 0"):
+        ImageStore.mixed([([(images[0],)], 1), ([(images[1],)], share)], 16, tmp_path)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_mix_has_images_in_each_folder(images, tmp_path, empty):
+    parts = [([(images[0],)], 1), ([], 1)] if empty else []
+    with pytest.raises(InputError, match="a mix needs at least one folder"):
+        ImageStore.mixed(parts, 16, tmp_path)
