@@ -4,15 +4,19 @@ import argparse
 import re
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 BYTES_PER_VALUE = 4  # float32
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of a model: the blocks that end in a tap, or a single layer between stages.
+class StageCost:
+    """What a stage costs: the blocks that end in a tap, or a single layer between stages.
 
     Attributes:
         name: The tap's or layer's name.
@@ -50,7 +54,7 @@ class Profile:
 
     model: str
     image_size: tuple[int, int]
-    stages: tuple[Stage, ...]
+    stages: tuple[StageCost, ...]
     parameters: int
     peak_activation_bytes: int
 
@@ -94,7 +98,7 @@ class Profile:
         return "\n".join([*lines, f"peak activation memory, float32: about {peak:.1f} MiB"])
 
 
-def profile(model, image_size):
+def profile(model: "keras.Model", image_size: tuple[int, int]) -> Profile:
     """Counts what ``model`` computes on one image.
 
     A multiply-accumulate (MAC) is one multiplication and one addition. Convolutions count
@@ -103,18 +107,22 @@ def profile(model, image_size):
     resampling count in the published form, whatever the exported graph makes of them.
 
     Args:
-        model: A :class:`keras_skd.Restormer` or :class:`keras_skd.Uformer`, or another functional
-            model of their layers.
+        model: A model of a family, or another functional model of its layers, of Keras's
+            convolutions, and of layers of one's own that state their costs as
+            :mod:`keras_skd.layers.costs` describes it.
         image_size: ``(height, width)`` in pixels. Sizes are padded as the model does.
 
     Returns:
         A :class:`Profile`.
 
     Raises:
-        ValueError: The image has no pixels, the model was built for another size, or it contains a
+        InputError: The image has no pixels, the model was built for another size, or it contains a
             layer with weights that cannot be counted.
     """
     import keras
+
+    from keras_skd.layers import costs
+    from keras_skd.models.family import taps_of
 
     height, width = image_size
     if height < 1 or width < 1:
@@ -132,23 +140,20 @@ def profile(model, image_size):
     shape_of.update((id(layer.output), shape) for layer, shape in zip(layers, shapes, strict=True))
 
     stages = {}
-    taps = getattr(model, "taps", {})
+    taps = taps_of(model)
     for layer in layers:
-        inputs = _as_list(layer.input)
-        _, input_height, input_width, _ = shape_of[id(inputs[0])]
-        output_shape = shape_of[id(layer.output)][1:]
-        convolution, attention = _macs(
-            layer, input_height * input_width, output_shape[0] * output_shape[1]
-        )
+        input_shape = shape_of[id(_as_list(layer.input)[0])]
+        output_shape = shape_of[id(layer.output)]
+        convolution, attention = costs.macs(layer, input_shape, output_shape)
         stage = re.sub(r"_\d+$", "", layer.name)
         stage = stage if stage in taps else layer.name
-        before = stages.get(stage, Stage(stage, 0, 0, 0, output_shape))
-        stages[stage] = Stage(
+        before = stages.get(stage, StageCost(stage, 0, 0, 0, output_shape[1:]))
+        stages[stage] = StageCost(
             stage,
             before.parameters + layer.count_params(),
             before.convolution_macs + convolution,
             before.attention_macs + attention,
-            tuple(output_shape),
+            tuple(output_shape[1:]),
         )
     return Profile(
         model.name,
@@ -163,54 +168,9 @@ def _as_list(tensors):
     return tensors if isinstance(tensors, list | tuple) else [tensors]
 
 
-def _leaves(layer):
-    """The layer, and the layers inside it at any depth."""
-    return layer._flatten_layers(include_self=True, recursive=True)
-
-
-def _macs(layer, input_pixels, output_pixels):
-    """``(convolution, attention)`` of a layer with all that is inside it.
-
-    Only single layers change the resolution; everything inside a block works at the block's.
-    """
-    import keras
-
-    from keras_skd import layers
-
-    at_input_resolution = (layers.Downsample, layers.Upsample, keras.layers.Conv2DTranspose)
-    no_macs = (
-        layers.ChannelNormalization,
-        layers.GatedFeedForward,
-        layers.LocallyEnhancedFeedForward,
-        layers.TransformerBlock,
-        layers.WindowTransformerBlock,
-    )
-    convolution = attention = 0
-    for part in _leaves(layer):
-        if isinstance(part, layers.TransposedAttention):
-            attention += 2 * output_pixels * part.channels**2 // part.num_heads
-        elif isinstance(part, layers.WindowAttention):
-            attention += 2 * output_pixels * part.channels * part.window_size**2
-        elif isinstance(part, at_input_resolution):
-            convolution += input_pixels * _values(part.kernel)
-        elif isinstance(part, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            convolution += output_pixels * _values(part.kernel)
-        elif part.weights and not isinstance(part, no_macs):
-            raise InputError(
-                f"cannot count {part.name} ({type(part).__name__}); only the layers of keras_skd "
-                "and convolutions are known."
-            )
-    return convolution, attention
-
-
-def _values(variable):
-    result = 1
-    for length in variable.shape:
-        result *= length
-    return result
-
-
 def _peak_activation_bytes(model, layers, shape_of):
+    from keras_skd.layers import costs
+
     last_use = {
         id(tensor): index for index, layer in enumerate(layers) for tensor in _as_list(layer.input)
     }
@@ -220,7 +180,7 @@ def _peak_activation_bytes(model, layers, shape_of):
         shape = shape_of[id(layer.output)]
         live.add(id(layer.output))
         held = sum(_size(shape_of[tensor]) for tensor in live)
-        inside = shape[1] * shape[2] * _working_channels(layer)
+        inside = shape[1] * shape[2] * costs.working_channels(layer)
         peak = max(peak, held + inside)
         live = {tensor for tensor in live if last_use.get(tensor, -1) > index}
     return peak * BYTES_PER_VALUE
@@ -228,20 +188,6 @@ def _peak_activation_bytes(model, layers, shape_of):
 
 def _size(shape):
     return shape[1] * shape[2] * shape[3]
-
-
-def _working_channels(layer):
-    """Values per pixel that a block holds inside, beside its input and output."""
-    from keras_skd import layers
-
-    # A depthwise convolution reads one tensor and writes another.
-    if isinstance(layer, layers.TransformerBlock):
-        return 2 * max(3 * layer.attention.channels, 2 * layer.feed_forward.hidden)
-    if isinstance(layer, layers.WindowTransformerBlock):
-        # q, k, v and the output, and the logits and weights of one head.
-        attention = 4 * layer.attention.channels + 2 * layer.attention.window_size**2
-        return max(attention, 2 * layer.feed_forward.hidden)
-    return 0
 
 
 def image_size(text):

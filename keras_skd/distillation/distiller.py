@@ -63,7 +63,7 @@ class Distiller(keras.Model):
 
     Attributes:
         student: The student.
-        stages: The matched :class:`~keras_skd.distillation.stages.Stage` pairs.
+        stages: The matched :class:`~keras_skd.distillation.stages.StagePair` objects.
         extractor_stages: Names of the stages of the contrastive loss's extractor.
         adapters: Stage name (the teacher's) to 1x1 convolution, where widths differ.
 

@@ -12,10 +12,11 @@ from fractions import Fraction
 import keras
 
 from keras_skd.errors import InputError
+from keras_skd.models.family import size_multiple, taps_of
 
 
 @dataclass(frozen=True)
-class Stage:
+class StagePair:
     """A pair of feature maps of one resolution.
 
     Attributes:
@@ -79,10 +80,10 @@ class TappedModel:
     """A functional model with named feature maps.
 
     Args:
-        model: A functional :class:`keras.Model` of one image.
+        model: A functional :class:`keras.Model` of one image, of a family or any other.
         side: ``"student"`` or ``"teacher"``, for error messages.
         taps: Stage name to layer name or symbolic tensor, or a list of layer names; None takes the
-            model's attribute ``taps``.
+            model's attribute ``taps`` (:func:`keras_skd.models.family.taps_of`).
 
     Attributes:
         taps: Stage name to symbolic tensor, in the order given.
@@ -94,7 +95,7 @@ class TappedModel:
     def __init__(self, model, side, taps=None):
         self.model, self.side = model, side
         if taps is None:
-            taps = getattr(model, "taps", {})
+            taps = taps_of(model)
         if not isinstance(taps, dict):
             taps = {name: name for name in taps}
         self.taps = {name: self._tensor(tap) for name, tap in taps.items()}
@@ -131,8 +132,7 @@ class TappedModel:
 
     def scales(self):
         """Image height over stage height, by stage, as :class:`fractions.Fraction`."""
-        multiple = getattr(self.model, "size_multiple", getattr(self.model, "SIZE_MULTIPLE", 1))
-        side = self.model.input.shape[1] or math.lcm(128, multiple)
+        side = self.model.input.shape[1] or math.lcm(128, size_multiple(self.model))
         sizes = self.sizes(side, self.model.input.shape[2] or side)
         return {name: Fraction(side, height) for name, (height, _) in sizes.items()}
 
@@ -206,7 +206,7 @@ def match(stages, teacher, student):
         student: Another.
 
     Returns:
-        A list of :class:`Stage`.
+        A list of :class:`StagePair`.
 
     Raises:
         ValueError: A name is unknown, or resolutions differ; both sides are named.
@@ -232,7 +232,7 @@ def match(stages, teacher, student):
                 f"the teacher's stage {theirs!r} is at 1/{scale} of the resolution, the student's "
                 f"{ours!r} at 1/{student_scales[ours]}; {_listed(teacher)}; {_listed(student)}."
             )
-        matched.append(Stage(theirs, ours, teacher_tap, student_tap))
+        matched.append(StagePair(theirs, ours, teacher_tap, student_tap))
     return matched
 
 
@@ -255,10 +255,7 @@ def check_image_size(stages, teacher, student, height, width):
     for stage in stages:
         theirs, ours = teacher_sizes[stage.teacher_name], student_sizes[stage.student_name]
         if theirs != ours:
-            multiples = [
-                getattr(side.model, "size_multiple", getattr(side.model, "SIZE_MULTIPLE", 1))
-                for side in (teacher, student)
-            ]
+            multiples = [size_multiple(side.model) for side in (teacher, student)]
             raise InputError(
                 f"images of {height}x{width} make the teacher's stage {stage.teacher_name!r} "
                 f"{theirs[0]}x{theirs[1]} and the student's {stage.student_name!r} "

@@ -78,18 +78,16 @@ class Source:
     def integer(self):
         """The same function as a graph that bears int8 in every operation.
 
-        Its output convolution is distributed, and features have their own scale: layers scale
-        them down so that squares of 200 do not overflow float16. The ranges of int8 are known, and
-        do not need that; but the steps of scaled squares lie below float16's least number, and a
-        phone's GPU, which computes int8 operations in float16, loses them (22 dB against the CPU,
-        and 36 unscaled).
+        Its output convolution is distributed, and features have their own scale
+        (``for_integers``): layers scale them down so that squares of 200 do not overflow float16.
+        The ranges of int8 are known, and do not need that; but the steps of scaled squares lie
+        below float16's least number, and a phone's GPU, which computes int8 operations in float16,
+        loses them (22 dB against the CPU, and 36 unscaled).
         """
         from keras_skd.models import with_image_size
 
-        model = with_image_size(self.model, self.model.image_size)
-        for layer in model._flatten_layers():
-            if hasattr(layer, "prescale"):
-                layer.prescale = 1.0
+        size = self.model.input_shape[1:3]
+        model = with_image_size(self.model, size, for_integers=True)
         result = Source(model, self.calibration)
         result.float32 = with_distributed_output(result.float32)
         return result

@@ -4,10 +4,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.layers.costs import Macs
 from keras_skd.layers.export_form import is_export_shape
 
 
-def normalise_channels(x, scale, bias, epsilon):
+def normalise_channels(
+    x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor | None, epsilon: float
+) -> tf.Tensor:
     """LayerNorm over the last axis, with its gradient written out.
 
     ``n * scale + bias`` with ``n = (x - mu) / std``; where ``bias`` is None, ``x / std * scale``.
@@ -71,26 +74,34 @@ class ChannelNormalization(keras.layers.Layer):
     Source: Restormer's ``WithBias_LayerNorm`` and ``BiasFree_LayerNorm``. The bias-free form
     does not subtract the mean from its output, yet its variance is about the mean.
 
-    Statistics are computed in float32 under mixed precision. The pixel is scaled down before it
-    is squared because a phone GPU computes the float32 graph in float16, where the squares of
-    real features (\\|x\\| of 200 and more) overflow.
+    Statistics are computed in float32 under mixed precision. In the export form the pixel is scaled
+    down before it is squared because a phone GPU computes the float32 graph in float16, where the
+    squares of real features (\\|x\\| of 200 and more) overflow.
 
     Args:
         with_bias: Whether to centre the output and to learn a bias.
         epsilon: Added to the variance, in squared input units.
+        for_integers: Whether the export form is for int8 in every operation: its ranges are known,
+            so that nothing overflows, and features are not scaled.
+
+    Attributes:
+        prescale: Factor of the features before they are squared in the export form.
 
     Input and output: ``(batch, height, width, channels)``.
     """
 
-    # Of the features before they are squared in the export form. A power of two, so that scaling is
-    # exact in float32. At C = 384 channels the sum of (200 / 32)^2 stays at 15,000, well inside
-    # float16.
-    prescale = 1.0 / 32.0
+    # A power of two, so that scaling is exact in float32. At C = 384 channels the sum of
+    # (200 / 32)^2 stays at 15,000, well inside float16.
+    PRESCALE = 1.0 / 32.0
 
-    def __init__(self, with_bias=True, epsilon=1e-5, **kwargs):
+    def __init__(
+        self, with_bias: bool = True, epsilon: float = 1e-5, for_integers: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.with_bias = with_bias
         self.epsilon = epsilon
+        self.for_integers = for_integers
+        self.prescale = 1.0 if for_integers else self.PRESCALE
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -118,5 +129,14 @@ class ChannelNormalization(keras.layers.Layer):
             inverse = ops.rsqrt(variance + self.epsilon * self.prescale**2)
             return (scaled if self.bias is None else centred) * inverse
 
+    def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
+        """Nothing: norms are not counted."""
+        return Macs()
+
     def get_config(self):
-        return {**super().get_config(), "with_bias": self.with_bias, "epsilon": self.epsilon}
+        return {
+            **super().get_config(),
+            "with_bias": self.with_bias,
+            "epsilon": self.epsilon,
+            "for_integers": self.for_integers,
+        }

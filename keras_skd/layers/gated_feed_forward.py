@@ -6,12 +6,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_skd.layers.export_form import (
-    depthwise,
-    is_export_shape,
-    pointwise,
-    split_channels,
-)
+from keras_skd.layers.costs import Macs, sum_of_macs
+from keras_skd.layers.export_form import is_export_shape, split_channels
+from keras_skd.layers.folded_convolutions import depthwise, pointwise
 
 
 @tf.custom_gradient
@@ -48,7 +45,7 @@ class GatedFeedForward(keras.layers.Layer):
     Input and output: ``(batch, height, width, channels)``.
     """
 
-    def __init__(self, expansion_factor=2.66, use_bias=False, **kwargs):
+    def __init__(self, expansion_factor: float = 2.66, use_bias: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.expansion_factor = expansion_factor
         self.use_bias = use_bias
@@ -83,6 +80,16 @@ class GatedFeedForward(keras.layers.Layer):
                 halves.append(depthwise(pixels, self.depthwise, half))
         gate, value = halves
         return self.project_out(ops.gelu(gate, approximate=False) * value)
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
+        """Of its three convolutions, per image."""
+        parts = (self.project_in, self.depthwise, self.project_out)
+        return sum_of_macs(parts, input_shape, output_shape)
+
+    @property
+    def working_channels(self) -> int:
+        """Of both halves, twice: the depthwise convolution reads one tensor and writes another."""
+        return 2 * 2 * self.hidden
 
     def get_config(self):
         return {

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.layers.costs import Macs, sum_of_macs
 from keras_skd.layers.export_form import is_export_shape
 
 
@@ -36,7 +37,7 @@ class LocallyEnhancedFeedForward(keras.layers.Layer):
     Input and output: ``(batch, height, width, channels)``.
     """
 
-    def __init__(self, mlp_ratio=4.0, **kwargs):
+    def __init__(self, mlp_ratio: float = 4.0, **kwargs):
         super().__init__(**kwargs)
         self.mlp_ratio = mlp_ratio
 
@@ -59,6 +60,15 @@ class LocallyEnhancedFeedForward(keras.layers.Layer):
     def call(self, x):
         x = self.activation(self.linear1(x))
         return self.linear2(self.activation(self.depthwise(x)))
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
+        """Of its three convolutions, per image."""
+        return sum_of_macs((self.linear1, self.depthwise, self.linear2), input_shape, output_shape)
+
+    @property
+    def working_channels(self) -> int:
+        """Twice the hidden ones: the depthwise convolution reads one tensor and writes another."""
+        return 2 * self.hidden
 
     def get_config(self):
         return {**super().get_config(), "mlp_ratio": self.mlp_ratio}

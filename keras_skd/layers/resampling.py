@@ -1,8 +1,11 @@
 """Halving and doubling of resolution by convolution and pixel (un)shuffle."""
 
+import math
+
 import keras
 import tensorflow as tf
 
+from keras_skd.layers.costs import Macs, pixels_of
 from keras_skd.layers.export_form import is_export_shape
 
 
@@ -15,6 +18,10 @@ class _Resample(keras.layers.Layer):
             shape=(3, 3, channels, self._filters(channels)),
             initializer="glorot_uniform",
         )
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
+        """Of the convolution as published, at the input's resolution."""
+        return Macs(pixels_of(input_shape) * math.prod(self.kernel.shape))
 
 
 @keras.saving.register_keras_serializable("keras_skd")

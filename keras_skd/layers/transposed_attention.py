@@ -8,13 +8,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_skd.errors import InputError
-from keras_skd.layers.export_form import (
-    TEXTURE_SIZE,
-    depthwise,
-    is_export_shape,
-    pointwise,
-    split_channels,
-)
+from keras_skd.layers.costs import Macs, pixels_of, sum_of_macs
+from keras_skd.layers.export_form import is_export_shape, split_channels
+from keras_skd.layers.folded_convolutions import depthwise, pointwise
+from keras_skd.layers.texture_limit import TEXTURE_SIZE
 
 
 def _column_norms(x):
@@ -44,6 +41,11 @@ class TransposedAttention(keras.layers.Layer):
     Args:
         num_heads: Heads; ``channels`` must be a multiple.
         use_bias: Whether the convolutions have a bias.
+        for_integers: Whether the export form is for int8 in every operation: its ranges are known,
+            so that nothing overflows, and products are not scaled.
+
+    Attributes:
+        prescale: Factor of the products of two features, before they are summed in the export form.
 
     Input and output: ``(batch, height, width, channels)``.
 
@@ -52,17 +54,20 @@ class TransposedAttention(keras.layers.Layer):
     """
 
     BLOCK = 1024  # pixels
-    # Of the products of two features, before they are summed in the export form. A power of two,
-    # so that scaling is exact in float32: 1024 * (200 / 64)^2 = 10,000 is inside float16, and so
-    # is the product of features of 0.05.
-    prescale = 1.0 / 64.0
+    # A power of two, so that scaling is exact in float32: 1024 * (200 / 64)^2 = 10,000 is inside
+    # float16, and so is the product of features of 0.05.
+    PRESCALE = 1.0 / 64.0
     _IDLE = 4  # channels of zeros, see _blocked
     _EPSILON = 1e-12  # on squared, prescaled norms
 
-    def __init__(self, num_heads, use_bias=False, **kwargs):
+    def __init__(
+        self, num_heads: int, use_bias: bool = False, for_integers: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.use_bias = use_bias
+        self.for_integers = for_integers
+        self.prescale = 1.0 if for_integers else self.PRESCALE
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -175,9 +180,22 @@ class TransposedAttention(keras.layers.Layer):
             attention = ops.tile(attention, (1, blocks, 1, 1))
         return ops.reshape(ops.matmul(v, attention), (1, height, width, self.channels))
 
+    def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
+        """Of its convolutions, and of ``q^T k`` and its product with v, per image."""
+        parts = (self.qkv, self.qkv_depthwise, self.project_out)
+        convolution, _ = sum_of_macs(parts, input_shape, output_shape)
+        products = 2 * pixels_of(output_shape) * self.channels**2 // self.num_heads
+        return Macs(convolution, products)
+
+    @property
+    def working_channels(self) -> int:
+        """q, k and v, twice: the depthwise convolution reads one tensor and writes another."""
+        return 2 * 3 * self.channels
+
     def get_config(self):
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
             "use_bias": self.use_bias,
+            "for_integers": self.for_integers,
         }

@@ -6,14 +6,16 @@ import tensorflow as tf
 from keras import ops
 
 from keras_skd.errors import InputError
-from keras_skd.layers.export_form import TEXTURE_SIZE, is_export_shape, split_channels
+from keras_skd.layers.costs import Macs, pixels_of, sum_of_macs
+from keras_skd.layers.export_form import is_export_shape, split_channels
+from keras_skd.layers.texture_limit import TEXTURE_SIZE
 
 # Official value of the mask. Its exponential is zero in float32 beside any real weight, and it
 # fits float16 (65504) together with the logits.
 MASKED = -100.0
 
 
-def partition_windows(x, window_size):
+def partition_windows(x: tf.Tensor, window_size: int) -> tf.Tensor:
     """``(batch, height, width, c)`` to ``(1, windows, window_size**2, c)``, rows first.
 
     The channels of ``space_to_depth`` lie in the order ``(row, column, channel)`` of the cell,
@@ -23,7 +25,7 @@ def partition_windows(x, window_size):
     return tf.reshape(cells, (1, -1, window_size**2, x.shape[-1]))
 
 
-def merge_windows(windows, window_size, shape):
+def merge_windows(windows: tf.Tensor, window_size: int, shape: tuple) -> tf.Tensor:
     """The inverse of :func:`partition_windows`, for an image of ``shape``."""
     batch, height, width, channels = shape
     rows, columns = height // window_size, width // window_size
@@ -31,7 +33,7 @@ def merge_windows(windows, window_size, shape):
     return tf.nn.depth_to_space(cells, window_size)
 
 
-def roll(x, shift, export_form):
+def roll(x: tf.Tensor, shift: int, export_form: bool) -> tf.Tensor:
     """Moves an image cyclically by ``shift`` pixels up and left (negative: down and right)."""
     if not export_form:
         return tf.roll(x, (-shift, -shift), (1, 2))
@@ -42,7 +44,7 @@ def roll(x, shift, export_form):
     return tf.concat([x[:, :, column:], x[:, :, :column]], axis=2)
 
 
-def relative_position_index(window_size):
+def relative_position_index(window_size: int) -> np.ndarray:
     """Row of the bias table for each pair of a window's pixels, ``(pixels, pixels)``.
 
     The row is ``(dy + w - 1) (2 w - 1) + dx + w - 1`` for the first pixel's position less the
@@ -99,12 +101,12 @@ class WindowAttention(keras.layers.Layer):
 
     def __init__(
         self,
-        num_heads,
-        window_size=8,
-        shift_size=0,
-        qkv_bias=True,
-        qk_scale=None,
-        modulator=False,
+        num_heads: int,
+        window_size: int = 8,
+        shift_size: int = 0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        modulator: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -261,6 +263,18 @@ class WindowAttention(keras.layers.Layer):
         query = tf.concat([wrapped, 1 - wrapped], axis=-1)
         key = tf.concat([1 - wrapped, wrapped], axis=-1) * MASKED
         return query, tf.transpose(key, (0, 1, 3, 2))
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
+        """Of its projections, and of ``q k^T`` and its product with v, per image."""
+        parts = (self.to_q, self.to_kv, self.project_out)
+        convolution, _ = sum_of_macs(parts, input_shape, output_shape)
+        products = 2 * pixels_of(output_shape) * self.channels * self.window_size**2
+        return Macs(convolution, products)
+
+    @property
+    def working_channels(self) -> int:
+        """q, k, v and the output, and the logits and weights of one head."""
+        return 4 * self.channels + 2 * self.window_size**2
 
     def get_config(self):
         return {

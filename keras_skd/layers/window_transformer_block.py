@@ -3,6 +3,7 @@
 import keras
 
 from keras_skd.layers.channel_normalization import ChannelNormalization
+from keras_skd.layers.costs import Macs, sum_of_macs
 from keras_skd.layers.locally_enhanced_feed_forward import LocallyEnhancedFeedForward
 from keras_skd.layers.window_attention import WindowAttention
 
@@ -21,19 +22,22 @@ class WindowTransformerBlock(keras.layers.Layer):
         qkv_bias: Whether the projections to q, k and v have a bias.
         qk_scale: Scale of attention's logits; None is one over the root of a head's width.
         modulator: Whether windows have a modulator.
+        for_integers: Whether the export form is for int8 in every operation, see
+            :class:`~keras_skd.layers.ChannelNormalization`.
 
     Input and output: ``(batch, height, width, channels)``; sizes are multiples of ``window_size``.
     """
 
     def __init__(
         self,
-        num_heads,
-        window_size=8,
-        shift_size=0,
-        mlp_ratio=4.0,
-        qkv_bias=True,
-        qk_scale=None,
-        modulator=False,
+        num_heads: int,
+        window_size: int = 8,
+        shift_size: int = 0,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        modulator: bool = False,
+        for_integers: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -44,8 +48,10 @@ class WindowTransformerBlock(keras.layers.Layer):
         self.qkv_bias = qkv_bias
         self.qk_scale = qk_scale
         self.modulator = modulator
+        self.for_integers = for_integers
         policy = self.dtype_policy
-        self.norm1 = ChannelNormalization(name="norm1", dtype=policy)
+        scaled = {"for_integers": for_integers, "dtype": policy}
+        self.norm1 = ChannelNormalization(name="norm1", **scaled)
         self.attention = WindowAttention(
             num_heads,
             window_size,
@@ -56,7 +62,7 @@ class WindowTransformerBlock(keras.layers.Layer):
             name="attention",
             dtype=policy,
         )
-        self.norm2 = ChannelNormalization(name="norm2", dtype=policy)
+        self.norm2 = ChannelNormalization(name="norm2", **scaled)
         self.feed_forward = LocallyEnhancedFeedForward(mlp_ratio, name="feed_forward", dtype=policy)
 
     def build(self, input_shape):
@@ -66,6 +72,15 @@ class WindowTransformerBlock(keras.layers.Layer):
     def call(self, x):
         x = x + self.attention(self.norm1(x))
         return x + self.feed_forward(self.norm2(x))
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
+        """Of the attention and the feed-forward network, per image."""
+        return sum_of_macs((self.attention, self.feed_forward), input_shape, output_shape)
+
+    @property
+    def working_channels(self) -> int:
+        """Of the wider half of the block."""
+        return max(self.attention.working_channels, self.feed_forward.working_channels)
 
     def get_config(self):
         return {
@@ -77,4 +92,5 @@ class WindowTransformerBlock(keras.layers.Layer):
             "qkv_bias": self.qkv_bias,
             "qk_scale": self.qk_scale,
             "modulator": self.modulator,
+            "for_integers": self.for_integers,
         }

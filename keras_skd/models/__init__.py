@@ -14,7 +14,8 @@ from keras_skd.models.checkpoints import (
     load_pytorch_checkpoint,
     read_pytorch_checkpoint,
 )
-from keras_skd.models.files import load_model, read_metadata, save_model, with_image_size
+from keras_skd.models.family import RestorationModel, with_image_size
+from keras_skd.models.files import load_model, read_metadata, save_model
 from keras_skd.models.presets import PRESETS, Preset
 from keras_skd.models.restormer import Restormer
 from keras_skd.models.uformer import Uformer
@@ -23,6 +24,7 @@ __all__ = [
     "PRESETS",
     "CheckpointError",
     "Preset",
+    "RestorationModel",
     "Restormer",
     "Uformer",
     "load_model",

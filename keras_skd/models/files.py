@@ -1,4 +1,4 @@
-"""Models by name or file, what a file remembers, and the same model at another image size."""
+"""Models by name or file, and what a file remembers."""
 
 import json
 import re
@@ -99,27 +99,3 @@ def read_metadata(name_or_file):
         return {} if task is None else task.as_dict()
     with zipfile.ZipFile(_model_file(name)) as archive:
         return json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
-
-
-def with_image_size(model, image_size):
-    """The same function as a graph of fixed size and batch 1, for export.
-
-    Args:
-        model: A model whose configuration has ``image_size`` (:class:`keras_skd.Restormer`).
-        image_size: ``(height, width)`` in pixels, or None for any size.
-
-    Returns:
-        A new float32 model with a copy of the weights.
-
-    Raises:
-        ValueError: The model's class has no ``image_size``.
-    """
-    config = model.get_config()
-    if "image_size" not in config:
-        raise InputError(
-            f"{model.name} ({type(model).__name__}) has no image_size in its configuration; export "
-            "needs a student of a keras_skd family, such as keras_skd.Restormer."
-        )
-    sized = type(model).from_config({**config, "image_size": image_size})
-    sized.set_weights(model.get_weights())
-    return sized

@@ -1,18 +1,20 @@
 """Restormer: the U-shaped transformer of transposed attention blocks."""
 
 import re
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
 from keras_skd.errors import InputError
 from keras_skd.layers import CropLike, Downsample, PadToMultiple, TransformerBlock, Upsample
+from keras_skd.models.family import RestorationModel
 
 LAYER_NORM_TYPES = ("WithBias", "BiasFree")
 
 
 @keras.saving.register_keras_serializable("keras_skd")
-class Restormer(keras.Model):
+class Restormer(RestorationModel):
     """Restormer, with the official constructor's arguments and defaults.
 
     Source: Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image
@@ -32,6 +34,8 @@ class Restormer(keras.Model):
         dual_pixel_task: Dual-pixel defocus deblurring: six input channels and no residual.
         image_size: ``(height, width)`` for a graph of fixed size and batch 1 (export), or None for
             any size. Sizes that are no multiple of 8 are reflected up and cropped back.
+        for_integers: Whether that graph is for int8 in every operation: layers then do not scale
+            features down, as float16 needs it.
 
     Input ``(batch, height, width, inp_channels)`` and output
     ``(batch, height, width, out_channels)``, float32, range 0..1 (the output is not clipped).
@@ -42,25 +46,26 @@ class Restormer(keras.Model):
             ``decoder_level1``, ``refinement``. The names are those of the official submodules.
 
     Raises:
-        ValueError: A list has not four entries, a width is no multiple of its heads, the norm's
+        InputError: A list has not four entries, a width is no multiple of its heads, the norm's
             type is unknown, or the residual's channels do not match.
     """
 
-    SIZE_MULTIPLE = 8
+    size_multiple = 8
 
     def __init__(
         self,
-        inp_channels=3,
-        out_channels=3,
-        dim=48,
-        num_blocks=(4, 6, 6, 8),
-        num_refinement_blocks=4,
-        heads=(1, 2, 4, 8),
-        ffn_expansion_factor=2.66,
-        bias=False,
-        LayerNorm_type="WithBias",
-        dual_pixel_task=False,
-        image_size=None,
+        inp_channels: int = 3,
+        out_channels: int = 3,
+        dim: int = 48,
+        num_blocks: Sequence[int] = (4, 6, 6, 8),
+        num_refinement_blocks: int = 4,
+        heads: Sequence[int] = (1, 2, 4, 8),
+        ffn_expansion_factor: float = 2.66,
+        bias: bool = False,
+        LayerNorm_type: str = "WithBias",
+        dual_pixel_task: bool = False,
+        image_size: tuple[int, int] | None = None,
+        for_integers: bool = False,
         **kwargs,
     ):
         num_blocks, heads = tuple(num_blocks), tuple(heads)
@@ -87,6 +92,7 @@ class Restormer(keras.Model):
                     ffn_expansion_factor,
                     bias,
                     LayerNorm_type == "WithBias",
+                    for_integers,
                     name=f"{name}_{index}",
                     dtype=policy,
                 )(x)
@@ -110,7 +116,7 @@ class Restormer(keras.Model):
         taps = {}
         batch_shape = (None, None, None) if image_size is None else (1, *image_size)
         image = keras.Input(batch_shape=(*batch_shape, inp_channels), dtype="float32", name="image")
-        padded = PadToMultiple(self.SIZE_MULTIPLE, name="pad", dtype="float32")(image)
+        padded = PadToMultiple(self.size_multiple, name="pad", dtype="float32")(image)
         embedded = convolution(dim, 3, "patch_embed", use_bias=False)(padded)
         level1 = stage(embedded, "encoder_level1", 0, num_blocks[0])
         level2 = stage(down("down1_2")(level1), "encoder_level2", 1, num_blocks[1])
@@ -155,8 +161,9 @@ class Restormer(keras.Model):
         self.LayerNorm_type = LayerNorm_type
         self.dual_pixel_task = dual_pixel_task
         self.image_size = None if image_size is None else tuple(image_size)
+        self.for_integers = for_integers
 
-    def pytorch_names(self):
+    def pytorch_names(self) -> list[tuple[keras.Variable, str, Callable]]:
         """The official checkpoint's tensor for each variable.
 
         Returns:
@@ -177,12 +184,9 @@ class Restormer(keras.Model):
             "LayerNorm_type": self.LayerNorm_type,
             "dual_pixel_task": self.dual_pixel_task,
             "image_size": self.image_size,
+            "for_integers": self.for_integers,
             "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
 
 
 _PYTORCH_SUBMODULES = {

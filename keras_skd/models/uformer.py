@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -9,10 +10,11 @@ import numpy as np
 from keras_skd.errors import InputError
 from keras_skd.layers import CropLike, PadToMultiple, WindowTransformerBlock
 from keras_skd.layers.window_attention import relative_position_index
+from keras_skd.models.family import RestorationModel
 
 
 @keras.saving.register_keras_serializable("keras_skd")
-class Uformer(keras.Model):
+class Uformer(RestorationModel):
     """Uformer, with the official constructor's arguments and defaults.
 
     Source: Wang et al., "Uformer: A General U-Shaped Transformer for Image Restoration", CVPR
@@ -40,6 +42,8 @@ class Uformer(keras.Model):
         image_size: ``(height, width)`` for a graph of fixed size and batch 1 (export), or None for
             any size. Sizes that are no multiple of ``size_multiple`` are reflected up and cropped
             back.
+        for_integers: Whether that graph is for int8 in every operation: layers then do not scale
+            features down, as float16 needs it.
 
     Input ``(batch, height, width, dd_in)`` and output ``(batch, height, width, in_chans)``,
     float32, range 0..1 (the output is not clipped).
@@ -51,27 +55,28 @@ class Uformer(keras.Model):
         size_multiple: What the architecture needs of height and width: 128 for windows of 8.
 
     Raises:
-        ValueError: A list has not nine entries, a width is no multiple of its heads, an option is
+        InputError: A list has not nine entries, a width is no multiple of its heads, an option is
             not supported, or the residual's channels do not match.
     """
 
     def __init__(
         self,
-        img_size=256,
-        in_chans=3,
-        dd_in=3,
-        embed_dim=32,
-        depths=(2, 2, 2, 2, 2, 2, 2, 2, 2),
-        num_heads=(1, 2, 4, 8, 16, 16, 8, 4, 2),
-        win_size=8,
-        mlp_ratio=4.0,
-        qkv_bias=True,
-        qk_scale=None,
-        token_projection="linear",
-        token_mlp="leff",
-        shift_flag=True,
-        modulator=False,
-        image_size=None,
+        img_size: int = 256,
+        in_chans: int = 3,
+        dd_in: int = 3,
+        embed_dim: int = 32,
+        depths: Sequence[int] = (2, 2, 2, 2, 2, 2, 2, 2, 2),
+        num_heads: Sequence[int] = (1, 2, 4, 8, 16, 16, 8, 4, 2),
+        win_size: int = 8,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        token_projection: str = "linear",
+        token_mlp: str = "leff",
+        shift_flag: bool = True,
+        modulator: bool = False,
+        image_size: tuple[int, int] | None = None,
+        for_integers: bool = False,
         **kwargs,
     ):
         depths, num_heads = tuple(depths), tuple(num_heads)
@@ -110,6 +115,7 @@ class Uformer(keras.Model):
                     qkv_bias,
                     qk_scale,
                     modulator and name.startswith("decoder"),
+                    for_integers,
                     name=f"{name}_{index}",
                     dtype=policy,
                 )(x)
@@ -169,8 +175,9 @@ class Uformer(keras.Model):
         self.shift_flag = shift_flag
         self.modulator = modulator
         self.image_size = None if image_size is None else tuple(image_size)
+        self.for_integers = for_integers
 
-    def pytorch_names(self):
+    def pytorch_names(self) -> list[tuple[keras.Variable, str, Callable]]:
         """The official checkpoint's tensor for each variable.
 
         Returns:
@@ -178,7 +185,7 @@ class Uformer(keras.Model):
         """
         return [(variable, *_pytorch_name(variable)) for variable in self.weights]
 
-    def pytorch_constants(self):
+    def pytorch_constants(self) -> dict[str, np.ndarray]:
         """Tensors of the official checkpoint that follow from the constructor's arguments.
 
         Returns:
@@ -209,12 +216,9 @@ class Uformer(keras.Model):
             "shift_flag": self.shift_flag,
             "modulator": self.modulator,
             "image_size": self.image_size,
+            "for_integers": self.for_integers,
             "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
 
 
 _PYTORCH_SUBMODULES = {

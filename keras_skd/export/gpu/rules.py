@@ -8,7 +8,7 @@ operations: ``gpu_compatibility.cc`` of TensorFlow Lite.
 
 from dataclasses import dataclass
 
-from keras_skd.layers.export_form import TEXTURE_SIZE
+from keras_skd.layers.texture_limit import TEXTURE_SIZE
 
 # Operations that both delegates have. The classic one lacks the rest.
 SUPPORTED = frozenset(
