@@ -108,6 +108,9 @@ class TransposedAttention(keras.layers.Layer):
             ops.transpose(ops.reshape(part, shape), (0, 2, 1, 3))
             for part in split_channels(qkv, 3, export_form=False)
         )
+        if self.compute_dtype == "float16":
+            # Sums over all pixels leave its range (65504): 128 * 128 products of two threes do.
+            q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
         gram = tf.cast(tf.matmul(q, k, transpose_a=True), "float32")  # rows: q
         scale = ops.cast(self.temperature, "float32")[None, :, None, None]
         # Normalising the d x d product is cheaper than normalising q and k.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_skd.layers import TransposedAttention, transposed_attention
 
@@ -37,6 +38,29 @@ def test_both_forms_are_the_equation(size, magnitude):
         blocked = layer.export_form
         ours = layer._blocked(*np.split(qkv, 3, axis=-1)) if blocked else layer._batched(qkv)
         np.testing.assert_allclose(ours / magnitude, expected / magnitude, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "magnitude"), [(128, 3.0), (128, 50.0), (256, 50.0)])
+def test_float16_holds_the_sum_over_all_pixels(size, magnitude):
+    """Products of features of one sign add up to 16384 * 3^2 = 147456 and more, above 65504."""
+    random = np.random.default_rng(8)
+    qkv = (magnitude * random.uniform(0.5, 1.5, (1, size, size, 24))).astype("float16")
+    temperature = np.array([0.5, 3.0], "float32")
+    layer = TransposedAttention(2, dtype="mixed_float16")
+    layer.build((None, None, None, 8))
+    layer.temperature.assign(temperature)
+    with tf.GradientTape() as tape:
+        inputs = tf.constant(qkv)
+        tape.watch(inputs)
+        ours = layer._batched(inputs)
+        # Scaled as mixed_float16 scales a loss at first.
+        loss = tf.reduce_mean(tf.square(tf.cast(ours, "float32") / magnitude)) * 2**15
+    expected = official(qkv[0], temperature).reshape(1, size, size, 8)
+    # Attention and v are rounded to float16, each to 2^-11, and so is the result.
+    np.testing.assert_allclose(ours, expected, rtol=4 * 2**-11)
+    gradient = tape.gradient(loss, inputs)
+    assert np.isfinite(gradient).all()
+    assert np.count_nonzero(gradient[..., :16]) > 0
 
 
 def test_groups_of_blocks_are_the_same_function(monkeypatch):
