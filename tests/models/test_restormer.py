@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_skd.models import Restormer, load_pytorch_checkpoint, with_image_size
+from tests.families import check_family
 
 # The project's requirement; the ports agree to about 5e-7.
 GOLDEN_TOLERANCE = 1e-4
@@ -92,65 +92,21 @@ def test_dual_pixel_has_no_image_residual():
     np.testing.assert_array_equal(model(image), 0)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 13), (8, 8), (9, 24), (33, 2)])
-def test_any_image_size(size):
-    model = small_restormer()
-    image = random_image(2, *size, 3)
-    restored = model(image)
-    assert restored.shape == image.shape
-    padding = [(0, -side % 8) for side in size]
-    padded = np.pad(image, ((0, 0), *padding, (0, 0)), mode="reflect")
-    # The convolutions' order of summation may change with the batch's layout.
-    expected = np.asarray(model(padded))[:, : size[0], : size[1]]
-    np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(
-        with_image_size(model, size)(image[:1]), expected[:1], rtol=0, atol=1e-5
-    )
-
-
-def test_keras_file_round_trip(tmp_path):
-    model = small_restormer(LayerNorm_type="BiasFree", ffn_expansion_factor=2.0)
-    image = random_image(1, 16, 8, 3)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert isinstance(loaded, Restormer)
-    assert loaded.get_config() == model.get_config()
-    assert list(loaded.taps) == list(model.taps)
-    np.testing.assert_array_equal(loaded(image), model(image))
-
-
-def test_weights_round_trip(tmp_path):
-    model, other = small_restormer(), small_restormer()
-    for variable in other.weights:
-        variable.assign(variable + 1.0)
-    model.save_weights(tmp_path / "model.weights.h5")
-    other.load_weights(tmp_path / "model.weights.h5")
-    for saved, loaded in zip(model.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(saved, loaded)
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("brightness", [1.0, 0.0])
-def test_mixed_precision_is_finite(policy, brightness):
-    model = small_restormer(dtype=policy)
-    image = tf.constant(random_image(2, 16, 24, 3) * brightness)
-    with tf.GradientTape() as tape:
-        restored = model(image)
-        loss = tf.reduce_mean(tf.square(restored - 0.5))
-    assert model.get_layer("latent_0").compute_dtype == policy.removeprefix("mixed_")
-    assert restored.dtype == "float32"
-    assert np.isfinite(restored).all()
-    for variable, gradient in zip(
-        model.trainable_weights,
-        tape.gradient(loss, [weight.value for weight in model.trainable_weights]),
-        strict=True,
-    ):
-        assert variable.dtype == "float32"
-        assert np.isfinite(gradient).all(), variable.path
-    full = small_restormer()
-    full.set_weights(model.get_weights())
-    # bfloat16 keeps 8 bits: features of about 1 carry errors of 1 / 256, some of which add up.
-    np.testing.assert_allclose(restored, full(image), rtol=0, atol=0.05)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_blocks": (0, 1, 0, 1)},
+        {
+            "num_blocks": (1, 0, 0, 0),
+            "LayerNorm_type": "BiasFree",
+            "bias": True,
+            "ffn_expansion_factor": 2.0,
+        },
+    ],
+    ids=["with bias", "bias-free"],
+)
+def test_it_is_a_family(tmp_path, arguments):
+    check_family(lambda **options: small_restormer(**arguments, **options), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_skd.models import (
     CheckpointError,
@@ -12,6 +11,7 @@ from keras_skd.models import (
     read_pytorch_checkpoint,
     with_image_size,
 )
+from tests.families import check_family
 
 # The project's requirement; the ports agree to about 3e-6.
 GOLDEN_TOLERANCE = 1e-4
@@ -138,62 +138,14 @@ def test_only_colour_has_an_image_residual():
     np.testing.assert_array_equal(model(random_image(1, 64, 64, 1)), 0)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (33, 70)])
-def test_any_image_size(size):
-    model = small_uformer(depths=(1, 0, 0, 2, 0, 0, 0, 0, 1))
-    assert model.size_multiple == 64
-    image = random_image(2, *size, 3)
-    restored = model(image)
-    assert restored.shape == image.shape
-    padding = [(0, -side % 64) for side in size]
-    padded = np.pad(image, ((0, 0), *padding, (0, 0)), mode="reflect")
-    expected = np.asarray(model(padded))[:, : size[0], : size[1]]
-    np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(
-        with_image_size(model, size)(image[:1]), expected[:1], rtol=0, atol=1e-5
-    )
+def test_it_is_a_family(tmp_path):
+    def make(**options):
+        return small_uformer(
+            depths=(1, 0, 0, 2, 0, 0, 0, 0, 1), qk_scale=0.5, mlp_ratio=2.0, **options
+        )
 
-
-def test_keras_file_round_trip(tmp_path):
-    model = small_uformer(shift_flag=False, qk_scale=0.5)
-    image = random_image(1, 64, 64, 3)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert isinstance(loaded, Uformer)
-    assert loaded.get_config() == model.get_config()
-    assert list(loaded.taps) == list(model.taps)
-    np.testing.assert_array_equal(loaded(image), model(image))
-
-
-def test_weights_round_trip(tmp_path):
-    model, other = small_uformer(), small_uformer()
-    for variable in other.weights:
-        variable.assign(variable + 1.0)
-    model.save_weights(tmp_path / "model.weights.h5")
-    other.load_weights(tmp_path / "model.weights.h5")
-    for saved, loaded in zip(model.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(saved, loaded)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_every_precision_is_finite(policy):
-    model = small_uformer(dtype=policy)
-    image = tf.constant(random_image(2, 64, 64, 3))
-    with tf.GradientTape() as tape:
-        restored = model(image)
-        loss = tf.reduce_mean(tf.square(restored - 0.5))
-    assert model.get_layer("conv_0").compute_dtype == policy.removeprefix("mixed_")
-    assert restored.dtype == "float32"
-    assert np.isfinite(restored).all()
-    gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
-    for variable, gradient in zip(model.trainable_weights, gradients, strict=True):
-        assert np.isfinite(gradient).all(), variable.path
-        # The bias of k adds the same to all logits of a pixel, which softmax does not see.
-        assert np.any(gradient) or "to_kv/bias" in variable.path, variable.path
-    full = small_uformer()
-    full.set_weights(model.get_weights())
-    # bfloat16 keeps 8 bits: features of about 1 carry errors of 1 / 256, some of which add up.
-    np.testing.assert_allclose(restored, full(image), rtol=0, atol=0.05)
+    assert make().size_multiple == 64
+    check_family(make, tmp_path)
 
 
 @pytest.mark.parametrize(
