@@ -16,8 +16,7 @@ from keras_skd.layers.export_form import is_export_shape, split_channels
 from keras_skd.models import RestorationModel, Restormer, load_model, with_image_size
 from keras_skd.profile import main as profile_command
 from keras_skd.profile import profile
-from keras_skd.runners import KerasRunner
-from keras_skd.tflite import TFLiteRunner
+from keras_skd.runners import KerasRunner, TFLiteRunner
 from tests import families
 
 
