@@ -182,13 +182,14 @@ def _check_runs(comparison, groups):
     from keras_skd.training import building
 
     test_pairs(comparison.training, groups).check_sizes(_SMALLEST)
-    training, _ = building.find_images(comparison.training)
+    parts, _ = building.find_images(comparison.training)
+    images = [group for groups, _ in parts for group in groups]
     checked = set()
     for config in comparison.runs():
         if (config.student, config.method) in checked or _scores(config).exists():
             continue
         checked.add((config.student, config.method))
-        task, _ = building.find_task(config, training)
+        task, _ = building.find_task(config, images)
         building.make_distiller(config, *building.load_models(config, task))
     keras.backend.clear_session()
 

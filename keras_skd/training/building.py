@@ -16,33 +16,46 @@ def find_images(config):
         config: A :class:`~keras_skd.training.TrainingConfig`.
 
     Returns:
-        Two lists of groups, ``(clean,)`` or ``(input, target)``. The second has at most
-        :data:`MAX_VALIDATION`, from all over what was found.
+        A list of parts ``(groups, share)``, one a folder, whose groups are ``(clean,)`` or
+        ``(input, target)``; and a list of groups for validation, at most :data:`MAX_VALIDATION`
+        from all over what was found.
 
     Raises:
-        InputError: A folder holds no images, or those of another task, or none of another scene
-            to hold out, or the two folders differ in kind.
+        InputError: A folder holds no images, or those of another task, or one only, or the two
+            folders differ in kind.
         MissingFileError: A folder does not exist.
     """
     from keras_skd.data import find_groups, held_out, training_photos, validation_photos
-    from keras_skd.data.scenes import spread
+    from keras_skd.data.scenes import same_scenes, spread
 
     if config.data is None:
-        training = [(image,) for image in training_photos().values()]
+        parts = [[(image,) for image in training_photos().values()]]
         validation = [(image,) for image in validation_photos().values()]
     else:
-        training = find_groups(config.data, config.task, "train", report=print)
+        parts = [find_groups(each, config.task, "train", report=print) for each in config.folders]
         validation = None
     if config.validation is not None:
         validation = find_groups(config.validation, config.task, "test", report=print)
-    if validation is None:
-        training, validation = held_out(training, report=print)
-    if len(training[0]) != len(validation[0]):
+    elif validation is None:
+        validation, mixed = [], len(parts) > 1
+        for number, groups in enumerate(parts):
+            if mixed and len(set(same_scenes(groups))) < 2:
+                print(f"{config.folders[number]}: one scene; all of it is trained on", flush=True)
+                continue
+            parts[number], kept = held_out(groups, report=print)
+            validation += spread(kept, MAX_VALIDATION // len(parts))
+        if not validation:
+            raise InputError(
+                "none of the folders of --data has more than one scene, so none can be held out; "
+                "name a folder of other images with --validation."
+            )
+    if len(parts) == 1 and len(parts[0][0]) != len(validation[0]):
         raise InputError(
-            f"{config.data} and {config.validation}: one holds pairs (input/, target/) and the "
-            "other clean images; both must be of one kind."
+            f"{config.folders[0]} and {config.validation}: one holds pairs (input/, target/) and "
+            "the other clean images; both must be of one kind."
         )
-    return training, spread(validation, MAX_VALIDATION)
+    shares = config.shares or (1.0,) * len(parts)
+    return list(zip(parts, shares, strict=True)), spread(validation, MAX_VALIDATION)
 
 
 def find_task(config, groups):
@@ -50,7 +63,7 @@ def find_task(config, groups):
 
     Args:
         config: A :class:`~keras_skd.training.TrainingConfig`.
-        groups: What :func:`find_images` found.
+        groups: All groups to train on.
 
     Returns:
         The :class:`~keras_skd.tasks.Task`, and its degradation; None for pairs.
@@ -63,8 +76,8 @@ def find_task(config, groups):
         for name in ("noise", "sigma"):
             if getattr(config, name) is not None:
                 raise InputError(
-                    f"{option(name)} does nothing: {config.data} holds pairs, which bring their "
-                    "own noise; leave it out."
+                    f"{option(name)} does nothing: {' '.join(config.folders)} holds pairs, which "
+                    "bring their own noise; leave it out."
                 )
     return task, degradation
 

@@ -58,8 +58,9 @@ class Training:
                 f"--batch-size {config.batch_size} cannot be divided among {self._replicas} "
                 "replicas; choose a multiple."
             )
-        training, validation = building.find_images(config)
-        self.task, self._degradation = building.find_task(config, training)
+        parts, validation = building.find_images(config)
+        groups = [group for groups, _ in parts for group in groups]
+        self.task, self._degradation = building.find_task(config, groups)
         # Before models are made: what can be refused at once is.
         self._files.check_config(config.resolved(self.task), (*FREE_SETTINGS, *_RESOLVED_LATER))
         keras.utils.set_random_seed(config.seed)
@@ -74,7 +75,7 @@ class Training:
             self._exported = with_image_size(student, None)
         try:
             with output_folder(config.run, needed_bytes=4 * self._state_bytes() + 2**24):
-                self._read_images(training, validation)
+                self._read_images(parts, validation)
         except BaseException:
             self.close()
             raise
@@ -174,11 +175,11 @@ class Training:
         shapes = (variable.shape for variable in state_variables(self.distiller).values())
         return 4 * sum(math.prod(shape) for shape in shapes)
 
-    def _read_images(self, training, validation):
+    def _read_images(self, parts, validation):
         from keras_skd.data import ImageStore, validation_batches
 
         folder = self.folder if self._files.writes else None
-        self._store = ImageStore(training, self.config.patch_size, folder)
+        self._store = ImageStore.mixed(parts, self.config.patch_size, folder)
         degradation = self._degradation and self._degradation.fixed()
         held_out = ImageStore(validation, self.config.patch_size, folder)
         try:

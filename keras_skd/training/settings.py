@@ -33,7 +33,10 @@ class TrainingConfig:
         run: Folder of the run. One that holds an interrupted run of the same settings is resumed.
         task: One of :data:`keras_skd.tasks.TASK_NAMES`.
         data: Folder of a data set (:func:`keras_skd.data.recognise`): clean images, which are
-            degraded as the task asks, or pairs. None for the embedded photographs.
+            degraded as the task asks, or pairs. A tuple of folders is mixed. None for the embedded
+            photographs.
+        shares: How much of what is trained on comes from each folder of ``data``, in proportion;
+            None for equal shares.
         validation: The same for validation; None holds out a twentieth of ``data``, by
             scene.
         teacher: Preset name or ``.keras`` file; None for the bundled teacher of the task, or for
@@ -68,7 +71,8 @@ class TrainingConfig:
 
     run: str
     task: str = "denoise"
-    data: str | None = None
+    data: str | tuple | None = None
+    shares: tuple | None = None
     validation: str | None = None
     teacher: str | None = None
     student: str = "restormer_tiny"
@@ -116,6 +120,7 @@ class TrainingConfig:
         if self.warmup_steps is not None:
             self._check_whole("warmup_steps", 0)
         self._check_numbers()
+        self._check_shares()
         self._check_steps()
         if not isinstance(self.distillation, SKDConfig):
             raise InputError(
@@ -144,6 +149,17 @@ class TrainingConfig:
         if not 0 <= self.ema < 1:
             raise InputError(f"--ema must be within 0 (none) and 1, such as 0.999; got {self.ema}.")
 
+    def _check_shares(self):
+        if self.shares is None:
+            return
+        if len(self.shares) != len(self.folders):
+            raise InputError(
+                f"--shares gives {len(self.shares)} numbers for {len(self.folders)} folders of "
+                "--data; give one for each."
+            )
+        if not all(math.isfinite(share) and share > 0 for share in self.shares):
+            raise InputError(f"--shares must be numbers above 0; got {list(self.shares)}.")
+
     def _check_steps(self):
         for name in ("accumulation", "warmup_steps"):
             if (getattr(self, name) or 0) > self.total_steps:
@@ -161,6 +177,13 @@ class TrainingConfig:
     def goal(self):
         """The :class:`~keras_skd.tasks.Task` on clean images; pairs bring their own noise."""
         return Task.of(self.task, self.noise, self.sigma)
+
+    @property
+    def folders(self):
+        """The folders of :attr:`data`, a tuple."""
+        if self.data is None:
+            return ()
+        return self.data if isinstance(self.data, tuple) else (self.data,)
 
     @property
     def epochs(self):
@@ -311,9 +334,10 @@ _HELP = {
     "task": (None, "what the student removes"),
     "data": (
         "DIR",
-        "a data set as it is unpacked, clean photos (degraded on the fly), or input/ and target/ "
-        "(default: the embedded photos)",
+        "a data set as it is unpacked, clean photos (degraded on the fly), or input/ and target/; "
+        "several folders are mixed, pairs and clean photos too (default: the embedded photos)",
     ),
+    "shares": ("NUMBER", "of the folders of --data in what is trained on (default: equal)"),
     "validation": ("DIR", "the same for validation (default: a twentieth of --data, by scene)"),
     "teacher": (
         "NAME_OR_FILE",
@@ -368,6 +392,7 @@ _CHOICES = {
     "strategy": STRATEGIES,
 }
 _KINDS = {int: int, float: float, int | None: int}
+_SEVERAL = {"data": str, "shares": float}
 
 
 def add_arguments(parser, leave_out=()):
@@ -398,6 +423,8 @@ def add_arguments(parser, leave_out=()):
             options["action"] = "store_true"
         elif each.name in _CHOICES:
             options["choices"] = _CHOICES[each.name]
+        elif each.name in _SEVERAL:
+            options |= {"metavar": metavar, "type": _SEVERAL[each.name], "nargs": "+"}
         else:
             options |= {"metavar": metavar, "type": _KINDS.get(each.type, str)}
         group.add_argument(option(each.name), **options)
@@ -421,6 +448,10 @@ def config_of(given, methods=None):
         InputError: A setting is out of range, or makes no difference to any of the methods.
     """
     given = dict(given)
+    for name in _SEVERAL:
+        if name in given:
+            values = tuple(given[name])
+            given[name] = values[0] if name == "data" and len(values) == 1 else values
     if methods is None:
         methods = (given.get("method", TrainingConfig.method),)
     given.setdefault("method", next((each for each in methods if each != "none"), "none"))

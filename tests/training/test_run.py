@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import dataclasses
 import gc
 import json
 import os
@@ -604,3 +605,30 @@ def test_validation_is_of_other_scenes_and_of_a_few_images_from_all_over(tmp_pat
     _, validation = building.find_images(config)
     assert len(validation) == building.MAX_VALIDATION
     assert validation[-1][0].stem > "095"
+
+
+def test_folders_are_mixed_and_a_folder_of_one_scene_is_trained_on_whole(folder, tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for side in ("input", "target"):
+        (tmp_path / "video" / side).mkdir(parents=True)
+        for frame in range(3):
+            pixels = generator.integers(0, 256, (40, 48, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "video" / side / f"000_{frame:08d}.png")
+    config = TrainingConfig(
+        run=str(tmp_path / "run"),
+        task="deblur",
+        method="none",
+        student=str(folder / "student.keras"),
+        data=(str(folder / "photos"), str(tmp_path / "video")),
+        shares=(3, 1),
+        steps=2,
+        batch_size=4,
+        patch_size=16,
+    )
+    with Training(config) as training:
+        assert training.fit().exists()
+    assert "video: one scene; all of it is trained on" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["shares"] == [3, 1]
+    for shares, message in (((1,), "1 numbers for 2 folders"), ((1, 0), "numbers above 0")):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(config, shares=shares)
