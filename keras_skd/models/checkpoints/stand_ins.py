@@ -26,7 +26,7 @@ from keras_skd.models.checkpoints.tensors import (
 
 _BUILTINS = (
     "bool bytearray bytes complex dict float frozenset getattr int list long object range set "
-    "slice str tuple unicode xrange"
+    "slice str tuple type unicode xrange Ellipsis NotImplemented"
 )
 _PLAIN_DATA = {
     f"{module}.{name}"
@@ -35,6 +35,7 @@ _PLAIN_DATA = {
         "__builtin__": _BUILTINS,
         "_codecs": "encode",  # bytes, in protocol 2
         "argparse": "Namespace",
+        "array": "_array_reconstructor array",
         "collections": "Counter OrderedDict UserDict UserList defaultdict deque",
         "copy_reg": "_reconstructor __newobj__",
         "copyreg": "_reconstructor __newobj__",
@@ -45,7 +46,10 @@ _PLAIN_DATA = {
         "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
         "pathlib._local": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
         "random": "Random",
+        "re": "_compile",
+        "time": "struct_time",
         "types": "MappingProxyType SimpleNamespace",
+        "typing": "Any Dict List Optional Tuple Union",
         "uuid": "UUID",
         "zoneinfo": "ZoneInfo",
         "numpy": "bool bool_ complex128 complex64 datetime64 dtype float16 float32 float64 int16 "
@@ -77,9 +81,9 @@ _LONGEST_NAME = 500
 # Modules of Python's library under the names of Python 2 and of versions that still had them.
 _FORMER = (
     "BaseHTTPServer Queue SimpleHTTPServer SocketServer StringIO Tkinter UserDict UserList "
-    "__builtin__ anydbm asynchat asyncore cPickle cStringIO commands compiler copy_reg dbhash "
-    "distutils dl dumbdbm exceptions gdbm httplib imp md5 new pipes popen2 rexec sets sha smtpd "
-    "telnetlib thread urllib2 urlparse user whichdb xmlrpclib"
+    "__builtin__ anydbm asynchat asyncore cPickle cStringIO commands copy_reg dbhash "
+    "distutils dl dumbdbm exceptions gdbm httplib imp pipes popen2 rexec smtpd "
+    "telnetlib thread urllib2 urlparse whichdb xmlrpclib"
 )
 _GUARDED = {*sys.stdlib_module_names, *_FORMER.split(), "numpy", "torch"}
 

@@ -5,6 +5,7 @@ import collections
 import datetime
 import pathlib
 import pickle
+import re
 
 import ml_dtypes
 import numpy as np
@@ -193,6 +194,9 @@ def neighbours(Name, Call):
         "complex": 1j,
         "slice": slice(1),
         "settings": Call("omegaconf.dictconfig.DictConfig", state={"_content": {"lr": 1}}),
+        "typing": Name("typing.Any"),
+        "pattern": re.compile("a+"),
+        "none": type(None),
         "own class": Call("__main__.Settings", state={"rate": 1}),
         7: "a key that is no text",
         (1, 2): "nor this",
