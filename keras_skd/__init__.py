@@ -47,7 +47,10 @@ class _RegisterWithKeras(importlib.abc.MetaPathFinder):
 
             def run_and_register(module):
                 run(module)
-                importlib.import_module("keras_skd.models")
+                # Not while one of our own modules is imported, which is what imports Keras: it
+                # would be found half done. It registers what it defines by itself.
+                if not any(name.startswith(f"{__name__}.layers") for name in sys.modules):
+                    importlib.import_module(f"{__name__}.models")
 
             spec.loader.exec_module = run_and_register
         return spec

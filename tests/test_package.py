@@ -59,3 +59,16 @@ def test_the_fixed_names_are_there():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Restormr'"):
         keras_skd.Restormr  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["layers", "models", "distillation", "export", "data.pipeline"])
+def test_every_part_can_be_imported_first(module):
+    code = f"import keras_skd.{module}, keras_skd.models"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_students_load_by_keras_alone_once_the_package_is_imported(tmp_path):
+    keras_skd.load_model("restormer_tiny").save(tmp_path / "student.keras")
+    for imports in ("import keras_skd, keras", "import keras, keras_skd"):
+        code = f"{imports}; keras.saving.load_model({str(tmp_path / 'student.keras')!r})"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
