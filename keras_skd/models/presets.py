@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import keras
+
 from keras_skd.models.restormer import Restormer
 from keras_skd.models.uformer import Uformer
 from keras_skd.tasks import Task
@@ -28,12 +30,17 @@ class Preset:
     weights: str | None = None
     task: Task | None = None
 
-    def build(self, image_size=None, load_weights=True):
+    def build(
+        self, image_size: tuple[int, int] | None = None, load_weights: bool = True
+    ) -> keras.Model:
         """Makes the model, with the bundled weights where there are any.
 
         Args:
             image_size: ``(height, width)`` for a fixed-size export graph, or None for any size.
             load_weights: False leaves the weights at their random initial values.
+
+        Returns:
+            The model, untrained where the preset has no weights.
         """
         model = self.family(**self.arguments, image_size=image_size)
         if load_weights and self.weights is not None:
@@ -42,10 +49,31 @@ class Preset:
 
 
 _LIGHT = {"dim": 16, "num_blocks": (1, 2, 2, 3), "num_refinement_blocks": 1}
+_GREY = {"inp_channels": 1, "out_channels": 1}
 _UFORMER_B = {"depths": (1, 2, 8, 8, 2, 8, 8, 2, 1), "modulator": True}
 
 # Students of the phone: heads have at least 16 channels (fewer are fragile in float16), which is
 # why the tiny one has no block on its 8 channels at full resolution. GMACs are totals at 256x256.
+_TINY = {
+    "dim": 8,
+    "num_blocks": (0, 1, 1, 2),
+    "num_refinement_blocks": 1,
+    "heads": (1, 1, 1, 2),
+    "ffn_expansion_factor": 2.0,
+}
+_SMALL = {
+    "dim": 16,
+    "num_blocks": (1, 1, 1, 1),
+    "num_refinement_blocks": 0,
+    "heads": (1, 1, 2, 4),
+}
+_BASE = {
+    "dim": 24,
+    "num_blocks": (1, 1, 2, 2),
+    "num_refinement_blocks": 0,
+    "heads": (1, 1, 2, 4),
+    "ffn_expansion_factor": 2.5,
+}
 PRESETS = {
     "restormer": Preset(
         Restormer,
@@ -59,7 +87,7 @@ PRESETS = {
     ),
     "restormer_bias_free_grey": Preset(
         Restormer,
-        {"LayerNorm_type": "BiasFree", "inp_channels": 1, "out_channels": 1},
+        {"LayerNorm_type": "BiasFree", **_GREY},
         "Restormer as published for noise in grey images",
     ),
     "restormer_dual_pixel": Preset(
@@ -79,38 +107,14 @@ PRESETS = {
         weights="restormer_denoise.weights.h5",
         task=Task("denoise", "gaussian", "0-50"),
     ),
-    "restormer_tiny": Preset(
-        Restormer,
-        {
-            "dim": 8,
-            "num_blocks": (0, 1, 1, 2),
-            "num_refinement_blocks": 1,
-            "heads": (1, 1, 1, 2),
-            "ffn_expansion_factor": 2.0,
-        },
-        "student under 1 GMAC",
+    "restormer_tiny": Preset(Restormer, _TINY, "student under 1 GMAC"),
+    "restormer_small": Preset(Restormer, _SMALL, "student under 4 GMACs"),
+    "restormer_base": Preset(Restormer, _BASE, "student under 10 GMACs"),
+    "restormer_tiny_grey": Preset(Restormer, {**_TINY, **_GREY}, "restormer_tiny for grey images"),
+    "restormer_small_grey": Preset(
+        Restormer, {**_SMALL, **_GREY}, "restormer_small for grey images"
     ),
-    "restormer_small": Preset(
-        Restormer,
-        {
-            "dim": 16,
-            "num_blocks": (1, 1, 1, 1),
-            "num_refinement_blocks": 0,
-            "heads": (1, 1, 2, 4),
-        },
-        "student under 4 GMACs",
-    ),
-    "restormer_base": Preset(
-        Restormer,
-        {
-            "dim": 24,
-            "num_blocks": (1, 1, 2, 2),
-            "num_refinement_blocks": 0,
-            "heads": (1, 1, 2, 4),
-            "ffn_expansion_factor": 2.5,
-        },
-        "student under 10 GMACs",
-    ),
+    "restormer_base_grey": Preset(Restormer, {**_BASE, **_GREY}, "restormer_base for grey images"),
     # img_size is that of the published training; it decides where windows shift.
     "uformer": Preset(
         Uformer,
