@@ -33,6 +33,9 @@ __getattr__, __dir__, __all__ = lazy_names(
 )
 
 
+_FAMILIES = (f"{__name__}.layers", f"{__name__}.models.")
+
+
 class _RegisterWithKeras(importlib.abc.MetaPathFinder):
     """Imports the models, which registers their layers, once Keras has been imported."""
 
@@ -49,14 +52,14 @@ class _RegisterWithKeras(importlib.abc.MetaPathFinder):
                 run(module)
                 # Not while one of our own modules is imported, which is what imports Keras: it
                 # would be found half done. It registers what it defines by itself.
-                if not any(name.startswith(f"{__name__}.layers") for name in sys.modules):
-                    importlib.import_module(f"{__name__}.models")
+                if not any(name.startswith(_FAMILIES) for name in sys.modules):
+                    importlib.import_module(f"{__name__}.models.presets")
 
             spec.loader.exec_module = run_and_register
         return spec
 
 
 if "keras" in sys.modules:
-    importlib.import_module("keras_skd.models")
+    importlib.import_module(f"{__name__}.models.presets")
 else:
     sys.meta_path.insert(0, _RegisterWithKeras())

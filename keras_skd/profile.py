@@ -204,14 +204,12 @@ def image_size(text):
 
 def parser():
     """The command's arguments."""
-    from keras_skd.models import PRESETS
-
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.profile",
         description="Counts parameters and multiply-accumulates and estimates activation memory.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    result.add_argument("model", help=f"preset ({', '.join(PRESETS)}) or .keras file")
+    result.add_argument("model", help="preset (keras_skd.presets) or .keras file")
     result.add_argument(
         "--size",
         type=image_size,
@@ -225,9 +223,12 @@ def parser():
 def main(arguments=None):
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors
-    from keras_skd.models import PRESETS, load_model
+    from keras_skd.quiet import import_tensorflow
 
     options = parser().parse_args(arguments)
+    import_tensorflow()
+    from keras_skd.models import PRESETS, load_model
+
     with reported_errors("keras_skd.profile"):
         if options.model in PRESETS:
             # Costs do not depend on the weights.

@@ -6,6 +6,7 @@ import time
 import pytest
 
 import keras_skd
+from keras_skd.__main__ import COMMANDS, main
 
 
 def seconds(code):
@@ -19,6 +20,7 @@ def test_import_has_no_side_effects():
 import sys
 before = set(sys.modules)
 import keras_skd
+from keras_skd.__main__ import COMMANDS, main
 loaded = {name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
 print(",".join(sorted(loaded)))
 """
@@ -72,3 +74,29 @@ def test_students_load_by_keras_alone_once_the_package_is_imported(tmp_path):
     for imports in ("import keras_skd, keras", "import keras, keras_skd"):
         code = f"{imports}; keras.saving.load_model({str(tmp_path / 'student.keras')!r})"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "models.convert_checkpoint"])
+def test_help_answers_before_tensorflow_is_imported(command):
+    code = f"""
+import sys
+from importlib import import_module
+try:
+    import_module("keras_skd.{command}").main(["--help"])
+except SystemExit as stop:
+    assert stop.code == 0
+sys.exit(bool({{"tensorflow", "keras"}} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("usage:")
+    assert run.stderr == ""
+
+
+def test_one_console_script_has_all_commands(capsys):
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    assert all(command in listed for command in COMMANDS)
+    assert main(["--version"]) == 0
+    assert keras_skd.__version__ in capsys.readouterr().out
+    assert main(["distill"]) == 2
+    assert "no command 'distill'" in capsys.readouterr().err

@@ -50,19 +50,21 @@ def convert_checkpoint(checkpoint, preset, output):
 
 def parser():
     """The command's arguments."""
-    from keras_skd.models import PRESETS
-
-    presets = "\n".join(f"  {name:26}{preset.description}" for name, preset in PRESETS.items())
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.models.convert_checkpoint",
         description="Converts a PyTorch checkpoint of Restormer or Uformer to a Keras model,\n"
-        "without PyTorch and without executing anything from it.\n\npresets:\n" + presets,
+        "without PyTorch and without executing anything from it.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="the .pth, .pt, .ckpt or .safetensors file"
     )
-    result.add_argument("--preset", metavar="NAME", required=True, help="its architecture")
+    result.add_argument(
+        "--preset",
+        metavar="NAME",
+        required=True,
+        help="its architecture, such as restormer, restormer_bias_free or uformer",
+    )
     result.add_argument("--output", metavar="FILE", required=True, help="the .keras file to write")
     return result
 
@@ -72,8 +74,8 @@ def main(arguments=None):
     from keras_skd.command import reported_errors
     from keras_skd.quiet import import_tensorflow
 
-    import_tensorflow()
     options = parser().parse_args(arguments)
+    import_tensorflow()
     with reported_errors("keras_skd.models.convert_checkpoint"):
         model = convert_checkpoint(options.checkpoint, options.preset, options.output)
     print(f"{options.output}: {model.count_params():,} parameters")
