@@ -458,7 +458,7 @@ def parser():
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.compare",
         description="Trains the same student by several methods and seeds, one run after another, "
-        "and writes tables and plots. The same command goes on where it was interrupted.",
+        "and writes tables and plots. The same command resumes where it was interrupted.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     defaults = {

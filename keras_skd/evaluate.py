@@ -36,7 +36,7 @@ def evaluate(model, pairs, channel="rgb", *, tile=None, on_image=None):
     Raises:
         InputError: An image cannot be decoded or is smaller than 11x11 pixels, or a pair differs in
             size.
-        FailedCheckError: The model gives values that are no numbers.
+        FailedCheckError: The model gives values that are not numbers.
     """
     import numpy as np
 
@@ -64,7 +64,7 @@ def evaluate(model, pairs, channel="rgb", *, tile=None, on_image=None):
         seconds = time.perf_counter() - start
         if not np.isfinite(restored).all():
             raise FailedCheckError(
-                f"{pair.name}: the model's output holds values that are no numbers (NaN); the "
+                f"{pair.name}: the model's output holds values that are not numbers (NaN); the "
                 "model is broken or overflows."
             )
         shown, clean = _rgb(restored.clip(0, 1)), _rgb(pair.clean)

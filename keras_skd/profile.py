@@ -198,7 +198,7 @@ def image_size(text):
     """
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     if not match or 0 in (sizes := [int(size or match[1]) for size in match.groups()]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 256 or 480x640 (pixels)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 256 or 480x640 (pixels)")
     return tuple(sizes)
 
 

@@ -44,7 +44,7 @@ class KerasRunner:
         metadata: What the model's file remembers.
 
     Raises:
-        InputError: It is no model of one image to one image of the same size.
+        InputError: It does not map one image to one image of the same size.
     """
 
     def __init__(self, model, size=None, metadata=None):
@@ -109,7 +109,7 @@ class TFLiteRunner:
 
     Raises:
         MissingFileError: There is no such file.
-        InputError: It is no ``.tflite`` model, or not one that maps an image of fixed size, float32
+        InputError: It is not a ``.tflite`` model, or does not map an image of fixed size, float32
             or uint8, to one of the same size.
     """
 

@@ -101,7 +101,7 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
         )
     scale = _scale(image.dtype)
     if scale == 1 and not np.isfinite(image).all():
-        raise InputError("the image holds values that are no numbers (NaN or infinite).")
+        raise InputError("the image holds values that are not numbers (NaN or infinite).")
     height, width, channels = image.shape
     rows, columns = spans(height, run.size[0]), spans(width, run.size[1])
     result = np.empty(image.shape, np.float32 if scale == 1 else image.dtype)
@@ -114,8 +114,8 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
             part = np.array(run(patch)[_inside(row), _inside(column)], np.float32)
             if not np.isfinite(part).all():  # a cast to integers would make black pixels of it
                 raise FailedCheckError(
-                    "the model's output holds values that are no numbers (NaN or infinite), in the "
-                    f"tile at row {row.first}, column {column.first}; the model is broken or "
+                    "the model's output holds values that are not numbers (NaN or infinite), in "
+                    f"the tile at row {row.first}, column {column.first}; the model is broken or "
                     "overflows."
                 )
 

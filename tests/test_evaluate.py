@@ -193,7 +193,7 @@ def test_a_model_that_gives_nan_is_a_failed_check(folder, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         evaluate.main([str(tmp_path / "broken.keras"), *options])
     assert stop.value.code == 1
-    assert "no numbers (NaN)" in capsys.readouterr().err
+    assert "not numbers (NaN)" in capsys.readouterr().err
 
 
 def test_grey_models_are_measured_on_grey_images(folder, tmp_path):

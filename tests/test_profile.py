@@ -92,8 +92,8 @@ def test_command(capsys, tmp_path):
     [
         (["restormer_huge"], "'restormer_huge' is neither a preset"),
         (["absent.keras"], "absent.keras: no such model file"),
-        (["restormer_tiny", "--size", "0"], "'0' is no size"),
-        (["restormer_tiny", "--size", "2x3x4"], "'2x3x4' is no size"),
+        (["restormer_tiny", "--size", "0"], "'0' is not a size"),
+        (["restormer_tiny", "--size", "2x3x4"], "'2x3x4' is not a size"),
     ],
 )
 def test_command_with_wrong_input(capsys, arguments, message):

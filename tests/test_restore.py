@@ -182,7 +182,7 @@ def test_one_image_with_nan_does_not_stop_the_others(models, photos, tmp_path, c
     assert run("nan", photos / "a.png", photos / "dark.png", "--output", tmp_path / "out") == 1
     captured = capsys.readouterr()
     assert captured.err.count("keras_skd.restore: ") == 1
-    assert "a.png: the model's output holds values that are no numbers" in captured.err
+    assert "a.png: the model's output holds values that are not numbers" in captured.err
     assert "1 of 2 restored, 1 failed" in captured.out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["dark.png"]
 

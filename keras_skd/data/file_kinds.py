@@ -1,8 +1,8 @@
-"""What a file is, by its first bytes, where it is none of the images that are read."""
+"""What a file is, by its first bytes, if it is not an image that can be read."""
 
 import re
 
-# What a file begins with, for those that are no damaged images but other things.
+# What files begin with that are not damaged images but something else.
 _OTHERS = (
     (b"GIF8", "a GIF"),
     (b"8BPS", "a Photoshop document"),

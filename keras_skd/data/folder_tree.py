@@ -90,7 +90,7 @@ def find_folders(folder):
 
     Raises:
         MissingFileError: There is no such folder.
-        InputError: It is no folder.
+        InputError: It is not a folder.
     """
     tree = read_tree(folder)
     waiting = [tree]
@@ -105,7 +105,7 @@ def read_tree(folder):
 
     Raises:
         MissingFileError: There is no such folder.
-        InputError: It is no folder.
+        InputError: It is not a folder.
     """
     folder = Path(folder)
     if not folder.exists():

@@ -92,7 +92,7 @@ def read_folder_name(name):
 
 
 def read_file_name(stem):
-    """``(side, task)`` of a file's name without suffix, ``(None, None)`` where it tells none."""
+    """``(side, task)`` of a file's name without suffix; ``(None, None)`` if it names none."""
     marks = [_mark(word) for word in _words(stem)]
     found = [_FILE_SIDES[mark] for mark, _ in marks if mark]
     if len({side for side, _ in found}) != 1:
@@ -101,7 +101,7 @@ def read_file_name(stem):
 
 
 def common_name(stem, numbers=False):
-    """A file's name without what tells input and target apart.
+    """A file's name without the words that mark it as input or target.
 
     ``rain-001`` and ``norain-001`` give ``001``, ``7_in`` and ``7_gt`` give ``7``, ``norain-1x2``
     gives ``1``.
@@ -152,7 +152,7 @@ class Layout:
     task: str
     input: str  # regular expression of an input's name; capitals do not matter
     target: str  # the target's name, as a template of the expression's groups
-    is_sure: bool = False  # inputs without targets are no photographs of any other kind
+    is_sure: bool = False  # such inputs without targets are not clean photographs
 
 
 def layouts(split, blur):

@@ -1,8 +1,8 @@
 """Which images show the same scene, so that none of them is trained on and validated on at once.
 
 Other renderings of a clean image, frames of a video, and exposures or crops of a scene are nearly
-one image: a model that has seen one scores too well on the others. What shows the same scene is
-told by the files, without decoding them:
+one image: a model that has seen one scores too well on the others. Images of the same scene are
+recognised by their files, without decoding them:
 
 * targets that are one file, or equal byte by byte (Rain1400, Rain13K);
 * names and folders (:func:`scene_of`): the video of GoPro, REDS and HIDE, the scene of RealBlur,
@@ -32,7 +32,7 @@ _IN_FOLDERS = (
     r"\d{4}_(\d{3})_(?:GP|IP|S6|N6|G4)_",
     r"((?:scene|video|vid|clip|seq|sequence)[-_]?\d+)$",
 )
-# SIDD's file names tell the shot alone, where its folder does not tell the scene.
+# SIDD's file names hold only the shot; they are used if the folder does not name the scene.
 _IN_FILES_AT_LAST = (r"(\d{4})_(?:NOISY|GT)_(?:SRGB|RAW)",)
 _VIDEO_SETS = ("NTURain", "REDS")  # a folder of frames that are called by their number is a video
 # 901_14, 000_00000013, 0801_s001: a number, and that of a frame, crop or rendering.
@@ -50,16 +50,16 @@ def scene_of(group, root=None):
             ``000/`` of REDS. None for the folder that the target lies in.
 
     Returns:
-        A string; groups of one scene of a data set have the same. It is the image's own name where
-        no scene is told.
+        A string; groups of one scene of a data set have the same. It is the image's own name if
+        nothing names a scene.
     """
     target = group[-1]
     if not isinstance(target, Path):
         # In a .mat file: 0003_07 is block 7 of scene 3. An array stands for itself.
         name = getattr(target, "name", None)
         return name.rpartition("_")[0] if name else f"array {id(target)}"
-    told = _told(target) or _told(group[0])
-    return told or _by_number(target, root)[0]
+    named = _named_scene(target) or _named_scene(group[0])
+    return named or _by_number(target, root)[0]
 
 
 def held_out(groups, share=20, report=None):
@@ -147,7 +147,7 @@ def _scenes_by_name(groups):
     root = Path(os.path.commonpath(folders)) if folders else None
     unsure, scenes = set(), []
     for group in groups:
-        if isinstance(group[-1], Path) and not (_told(group[-1]) or _told(group[0])):
+        if isinstance(group[-1], Path) and not (_named_scene(group[-1]) or _named_scene(group[0])):
             scene, sure = _by_number(group[-1], root)
             if not sure:
                 unsure.add(scene)
@@ -160,7 +160,7 @@ def _scenes_by_name(groups):
     return scenes
 
 
-def _told(path):
+def _named_scene(path):
     """The scene by the way in which a known data set names its files and folders, or None."""
     parents = list(reversed(path.parts))[1:4]
     for patterns, names in (

@@ -185,7 +185,7 @@ def _decoded_bytes(image):
     if isinstance(image, np.ndarray):
         return image.nbytes
     if hasattr(image, "read"):
-        return 0  # lies decoded in its own file; decoding it to ask would cost more than it tells
+        return 0  # it lies in its own file; to decode it for its size would cost too much
     try:
         height, width = image_size(image)
     except (OSError, ValueError):

@@ -147,7 +147,7 @@ def write_submission(path, data, restore, method=""):
     check_submission(path, data)
     images = [group[0] for group in data.groups]
     restored = _Restored(restore)
-    restored(images[0])  # traces the model's graph, which is no part of its time
+    restored(images[0])  # traces the model's graph, whose time does not count
     restored.seconds = restored.pixels = 0
     if data.name == "DND":
         shape = _write_dnd(path, images, restored)

@@ -26,7 +26,7 @@ _MOST_BYTES = 2**27  # of all values of a file, so that no forged one takes more
 
 
 class DamagedTagsError(ValueError):
-    """The bytes are no TIFF structure, or one that leads nowhere."""
+    """The bytes are not a TIFF structure, or its offsets lead nowhere."""
 
 
 @dataclass(frozen=True)

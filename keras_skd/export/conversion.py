@@ -56,8 +56,8 @@ def convert(
         passed.
 
     Raises:
-        InputError: An option is out of its range, the student is none, or the calibration images
-            do not serve.
+        InputError: An option is out of its range, the student is not one, or the calibration
+            images cannot be used.
         MissingFileError: There is no such student or folder.
         OutputError: The output cannot be written.
     """
@@ -87,7 +87,7 @@ def convert(
         from keras_skd.tasks import Task, resolved
 
         model = load_model(student, trained=not untrained)
-        channels = KerasRunner(model).channels  # refuses what is no restorer
+        channels = KerasRunner(model).channels  # refuses a model that does not restore images
         remembered = Task.from_metadata(read_metadata(student))
         task = resolved(remembered, task, noise, sigma, str(student))
         model = with_image_size(model, (tile, tile))

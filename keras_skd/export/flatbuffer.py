@@ -40,7 +40,7 @@ class Operation:
     Attributes:
         index: Position in the graph.
         kind: ``CONV_2D``, ...; a custom one's own name.
-        custom: Whether it is no LiteRT built-in (Flex operations are custom).
+        custom: Whether it is not built into LiteRT (Flex operations are custom).
         inputs: Indices of its tensors; -1 for an optional one that is absent.
         outputs: Indices of its tensors.
         options: The schema's option table, or None.

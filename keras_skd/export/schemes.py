@@ -49,7 +49,7 @@ class Source:
         """The float file, bytes, with the converter's names.
 
         Raises:
-            ValueError: An operation of the model is no LiteRT built-in.
+            InputError: An operation of the model is not built into LiteRT.
         """
         return float32(self.model)
 
@@ -76,7 +76,7 @@ class Source:
 
     @cached_property
     def integer(self):
-        """The same function as a graph that bears int8 in every operation.
+        """The same function as a graph that can compute every operation in int8.
 
         Its output convolution is distributed, and features have their own scale
         (``for_integers``): layers scale them down so that squares of 200 do not overflow float16.
@@ -165,7 +165,7 @@ def float32(model):
         The flatbuffer, bytes, with the converter's names.
 
     Raises:
-        ValueError: An operation of the model is no LiteRT built-in.
+        InputError: An operation of the model is not built into LiteRT.
     """
     return _convert(model, lambda converter: None)
 

@@ -71,7 +71,7 @@ def verify_on_cpu(path, reference, tiles):
     runner = TFLiteRunner(path)
     restored = np.stack([runner(image) for image in tiles.degraded])
     if not np.isfinite(restored).all():
-        raise FailedCheckError(f"{path}: the restored tiles hold values that are no numbers.")
+        raise FailedCheckError(f"{path}: the restored tiles hold values that are not numbers.")
     score = task_psnr(restored, tiles.clean)
     error = np.mean((np.float64(restored) - reference) ** 2)
     return {
