@@ -209,8 +209,8 @@ def parser():
         prog="python -m keras_skd.restore",
         description=f"Restores photographs of any size: {READ}. Transparency, EXIF (with the "
         "orientation), XMP, colour profile and 16 bits are kept; what a result lacks is said. A "
-        "photograph that cannot be restored is reported, the others go on, and the exit code is "
-        "1.",
+        "photograph that cannot be restored is reported, the others are restored, and the exit "
+        "code is 1.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     result.add_argument("model", metavar="MODEL", help="preset, .keras or .tflite file")

@@ -49,9 +49,11 @@ def files(tmp_path_factory):
     metadata = {"name": "student", **task, "tile": 64, "scheme": "fp16"}
     (folder / "student_fp16.tflite").write_bytes(with_metadata(content, metadata))
     generator = np.random.default_rng(0)
-    for name in ("photo.jpg", *(f"photos/{scene}_{shot}.png" for scene in "123" for shot in "12")):
+    names = ["photo.jpg", *(f"photos/{scene}_{shot}.png" for scene in "123" for shot in "12")]
+    names += [f"polyu/{scene}_{side}.JPG" for scene in "12" for side in ("real", "mean")]
+    for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
-        pixels = generator.integers(0, 256, (40, 90, 3), dtype=np.uint8)
+        pixels = generator.integers(0, 256, (70, 90, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / name)
     return {str(file.relative_to(folder)): file for file in folder.rglob("*.*")}
 

@@ -36,7 +36,7 @@ _SHOWN = 4  # validation images on a sample
 
 
 class TrainingDivergedError(FailedCheckError):
-    """A loss is no number any more; the message has the step, the term and the last checkpoint."""
+    """A loss is not a number; the message has the step, the term and the last checkpoint."""
 
 
 class StopWhenDiverged(keras.callbacks.Callback):
@@ -132,7 +132,7 @@ class Validate(keras.callbacks.Callback):
             clean side by side, of the first images.
 
     Raises:
-        TrainingDivergedError: From ``fit``: an image is no number any more.
+        TrainingDivergedError: From ``fit``: an image is not a number.
     """
 
     def __init__(self, pairs, folder=None):
@@ -225,7 +225,7 @@ class SaveStudents(keras.callbacks.Callback):
         folder: A :class:`~keras_skd.training.RunFolder`.
         metadata: What the files remember: ``task``, ``noise`` and ``sigma``
             (:meth:`keras_skd.tasks.Task.as_dict`), so that ``evaluate``, ``restore`` and the
-            export need not be told.
+            export know it.
         monitor: What the best student has most of, among the logs; where they have it not, none is
             the best.
         exported: A model of the student's weights that is saved in its place, such as one of

@@ -69,7 +69,7 @@ class Training:
             self.distiller = building.make_distiller(config, student, teacher)
         self.settings = building.settings_of(config, self.task, self.distiller)
         self._files.check_config(self.settings, FREE_SETTINGS)
-        # What is saved: the precision and the devices of training are no property of the student.
+        # What is saved: precision and devices of training are not properties of the student.
         # It refuses a class that cannot be exported.
         with building.dtype_policy("float32"):
             self._exported = with_image_size(student, None)
@@ -110,7 +110,7 @@ class Training:
             The student's file.
 
         Raises:
-            TrainingDivergedError: A loss or the validation is no number any more.
+            TrainingDivergedError: A loss or the validation is not a number.
             InputError: Another process trains in the folder.
         """
         with self._files.locked():

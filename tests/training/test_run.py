@@ -208,7 +208,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_term_and_checkpoi
     assert error.count("\n") == 1
     with np.load(run / "checkpoint.npz") as checkpoint:
         assert all(np.isfinite(checkpoint[name]).all() for name in checkpoint.files)
-    # The same command goes on from there, once the cause is gone.
+    # The same command resumes from there, once the cause is gone.
     monkeypatch.undo()
     assert train.main(arguments(folder, run)) == 0
     assert [row["epoch"] for row in read_log(run)] == ["1", "2", "3"]
