@@ -1,5 +1,6 @@
 """Training images, decoded once and kept on disk."""
 
+import hashlib
 import itertools
 import os
 import shutil
@@ -126,6 +127,16 @@ class ImageStore:
                     f"{_name(image)} ({array.shape[1]}x{array.shape[0]}) and {_name(group[0])} "
                     f"({width}x{height}) are a pair but differ in size."
                 )
+
+    def digest(self):
+        """SHA-256 of all images, their sizes and their shares, in hexadecimal."""
+        digest = hashlib.sha256(repr((self._shapes, self._counts, self._stops)).encode())
+        digest.update(repr(self._thresholds).encode())
+        position = 0
+        while block := os.pread(self._file.fileno(), 1 << 22, position):
+            digest.update(block)
+            position += len(block)
+        return digest.hexdigest()
 
     def close(self):
         """Gives the disk back; no image can be read afterwards."""

@@ -36,14 +36,16 @@ class Distiller(keras.Model):
     mode, has no gradient, and is in neither the student's file nor the distiller's weights.
 
     Call ``compile(optimizer=...)`` and ``fit(dataset)`` with pairs ``(degraded, clean)``, float32
-    ``(batch, height, width, channels)`` in 0..1. The logs have ``loss``, each term, the gradient's
-    global norm before clipping (``gradient_norm``, of a step's whole batch) and the metrics given
-    to ``compile``. ``evaluate`` and ``validation_data`` compute the same loss in inference mode,
-    with the teacher, so that Keras's ``EarlyStopping`` and ``ModelCheckpoint`` find ``val_loss``,
-    and ``psnr`` (dB, of images clipped to 0..1) as well. The optimizer's own loss scaling (added
-    under ``mixed_float16``), gradient accumulation and averaging of weights (``use_ema``) apply,
-    and so do ``jit_compile``, ``steps_per_execution`` and ``run_eagerly``.
-    :mod:`keras_skd.training.callbacks` has callbacks that validate, log, save and name divergence.
+    ``(batch, height, width, channels)`` in 0..1. Batches of a
+    :class:`~keras_skd.training.TeacherCache` bring what the teacher gave, which then does not run.
+    The logs have ``loss``, each term, the gradient's global norm before clipping
+    (``gradient_norm``, of a step's whole batch) and the metrics given to ``compile``. ``evaluate``
+    and ``validation_data`` compute the same loss in inference mode, with the teacher, so that
+    Keras's ``EarlyStopping`` and ``ModelCheckpoint`` find ``val_loss``, and ``psnr`` (dB, of images
+    clipped to 0..1) as well. The optimizer's own loss scaling (added under ``mixed_float16``),
+    gradient accumulation and averaging of weights (``use_ema``) apply, and so do ``jit_compile``,
+    ``steps_per_execution`` and ``run_eagerly``. :mod:`keras_skd.training.callbacks` has callbacks
+    that validate, log, save and name divergence.
 
     A distiller is not saved itself: ``save`` writes the student, ``save_weights`` its training
     state.
@@ -385,13 +387,36 @@ class Distiller(keras.Model):
             raise InputError(
                 "a Distiller trains on pairs (degraded, clean), without sample weights."
             )
+        targets = None
+        if isinstance(clean, dict):
+            clean, targets = clean["clean"], self._recorded(degraded, clean)
         degraded, clean = tf.cast(degraded, tf.float32), tf.cast(clean, tf.float32)
         lowest, highest = tf.reduce_min(clean), tf.reduce_max(clean)
         inside = (lowest >= -_TOLERANCE) & (highest <= 1.0 + _TOLERANCE)
         bounded = tf.reduce_max(tf.abs(degraded)) <= _INPUT_BOUND
         empty = tf.equal(tf.size(clean), 0)  # a replica without an image
         tf.debugging.Assert(empty | (inside & bounded), [_RANGE_MESSAGE, lowest, highest])
-        return degraded, clean, None
+        return degraded, clean, targets
+
+    def _recorded(self, degraded, data):
+        """What the teacher gave, from a batch of a teacher cache, as running it would give it."""
+        stages_ = [data["teacher_stages"][stage.teacher_name] for stage in self.stages]
+        return data["teacher_image"], stages_, [degraded] * len(self.extractor_stages)
+
+    def check_cacheable(self):
+        """Checks that all that is needed of the teacher depends on the degraded image alone.
+
+        Raises:
+            InputError: The contrastive loss looks at the student's image through the teacher, which
+                has to run in every step.
+        """
+        deep = [name for name in self.extractor_stages if name != stages.PIXELS]
+        if deep:
+            raise InputError(
+                f"the contrastive loss compares the teacher's features of the student's image "
+                f"({', '.join(deep)}), which no teacher cache can hold; leave the cache out, or "
+                f"choose contrastive_stages=({stages.PIXELS!r},)."
+            )
 
     def _gradient_norm(self, gradients):
         """The global norm of the whole batch's gradient, without loss scaling."""

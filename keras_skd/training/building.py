@@ -219,7 +219,48 @@ def settings_of(config, task, distiller):
     return settings
 
 
-def make_batches(config, store, degradation, channels, first_step=0, strategy=None):
+def open_teacher_cache(config, task, store, degradation, teacher, distiller):
+    """The run's teacher cache, built first if it is missing or incomplete; or None.
+
+    A cache holds the stages that a run compares; for a method that compares none, those that
+    others would by default, so that all methods share it.
+
+    Args:
+        config: A :class:`~keras_skd.training.TrainingConfig`.
+        task: The :class:`~keras_skd.tasks.Task` on the images that were found.
+        store: An :class:`~keras_skd.data.ImageStore`.
+        degradation: Of clean images; None for pairs.
+        teacher: The teacher.
+        distiller: The run's :class:`~keras_skd.Distiller`.
+
+    Raises:
+        InputError: The folder holds a cache of another teacher, task, data or setting, or the
+            method needs more of the teacher than a cache can hold.
+        OutputError: The disk is too small.
+    """
+    from keras_skd.distillation import stages
+    from keras_skd.training.teacher_cache import build_teacher_cache
+
+    if config.teacher_cache is None:
+        return None
+    distiller.check_cacheable()
+    names = [stage.teacher_name for stage in distiller.stages]
+    if not names:
+        sides = (teacher, "teacher"), (distiller.student, "student")
+        names = stages.default_stages(*(stages.TappedModel(*side) for side in sides))
+    return build_teacher_cache(
+        config.teacher_cache,
+        teacher,
+        store,
+        task=task,
+        degradation=degradation,
+        patch_size=config.patch_size,
+        stages=names,
+        gigabytes=config.cache_size,
+    )
+
+
+def make_batches(config, store, degradation, channels, first_step=0, strategy=None, cache=None):
     """The training batches from a step on, made ahead of when they are needed.
 
     Args:
@@ -229,6 +270,7 @@ def make_batches(config, store, degradation, channels, first_step=0, strategy=No
         channels: Of the student's images.
         first_step: Number of the first batch. Batch ``i`` depends on the seed and ``i`` alone.
         strategy: The ``tf.distribute`` strategy, or None.
+        cache: A :class:`~keras_skd.training.TeacherCache` to draw from instead, or None.
 
     Returns:
         A :class:`tf.data.Dataset`; see :func:`keras_skd.data.training_batches`.
@@ -237,16 +279,22 @@ def make_batches(config, store, degradation, channels, first_step=0, strategy=No
 
     from keras_skd.data import training_batches
 
-    batches = training_batches(
-        store,
-        patch_size=config.patch_size,
-        batch_size=config.batch_size,
-        steps=config.total_steps,
-        degradation=degradation,
-        seed=config.seed,
-        first_step=first_step,
-        channels=channels,
-    )
+    drawn = {
+        "batch_size": config.batch_size,
+        "steps": config.total_steps,
+        "seed": config.seed,
+        "first_step": first_step,
+    }
+    if cache is not None:
+        batches = cache.batches(**drawn)
+    else:
+        batches = training_batches(
+            store,
+            patch_size=config.patch_size,
+            degradation=degradation,
+            channels=channels,
+            **drawn,
+        )
     if strategy is not None:
         # Every worker makes every batch and takes its part, so all see the data of one process.
         options = tf.data.Options()

@@ -65,8 +65,8 @@ class Training:
         self._files.check_config(config.resolved(self.task), (*FREE_SETTINGS, *_RESOLVED_LATER))
         keras.utils.set_random_seed(config.seed)
         with self._scope():
-            student, teacher = building.load_models(config, self.task)
-            self.distiller = building.make_distiller(config, student, teacher)
+            student, self._teacher = building.load_models(config, self.task)
+            self.distiller = building.make_distiller(config, student, self._teacher)
         self.settings = building.settings_of(config, self.task, self.distiller)
         self._files.check_config(self.settings, FREE_SETTINGS)
         # What is saved: precision and devices of training are not properties of the student.
@@ -92,6 +92,7 @@ class Training:
             self._store.close()
         self._files.close()
         self._store = self.distiller = self._exported = self._validation = None
+        self._teacher = None
 
     @property
     def student(self):
@@ -129,6 +130,9 @@ class Training:
         from keras_skd.training import callbacks
 
         files, config = self._files, self.config
+        cache = building.open_teacher_cache(
+            config, self.task, self._store, self._degradation, self._teacher, self.distiller
+        )
         files.write_config(self.settings)
         checkpoint = callbacks.SaveCheckpoint(files)
         epoch = checkpoint.restore(self.distiller)
@@ -145,6 +149,7 @@ class Training:
                 self.student.input.shape[-1],
                 first_step=epoch * config.epoch_steps,
                 strategy=self._strategy,
+                cache=cache,
             ),
             epochs=config.epochs,
             initial_epoch=epoch,

@@ -18,6 +18,7 @@ WARMUP_STEPS = 200
 DEFAULT_WEIGHTS = SKDConfig()
 
 # Settings that do not change what is trained, so that a run may be resumed with others.
+_OF_TEACHER = ("teacher", "teacher_cache", "cache_size")
 FREE_SETTINGS = ("run", "strategy", "steps_per_execution")
 
 
@@ -41,6 +42,10 @@ class TrainingConfig:
             scene.
         teacher: Preset name or ``.keras`` file; None for the bundled teacher of the task, or for
             no teacher with the method ``none``.
+        teacher_cache: Folder of the teacher's outputs for a pool of crops, which are computed once
+            and drawn from by every step (:mod:`keras_skd.training.teacher_cache`); built if it is
+            missing. None runs the teacher in every step.
+        cache_size: Space that a new cache may take, in 10^9 bytes.
         student: Preset name or ``.keras`` file.
         method: A key of :data:`keras_skd.distillation.METHODS`.
         steps: Training steps. Rounded up to whole epochs.
@@ -75,6 +80,8 @@ class TrainingConfig:
     shares: tuple | None = None
     validation: str | None = None
     teacher: str | None = None
+    teacher_cache: str | None = None
+    cache_size: float = 4.0
     student: str = "restormer_tiny"
     method: str = "skd"
     steps: int = 20000
@@ -121,6 +128,8 @@ class TrainingConfig:
             self._check_whole("warmup_steps", 0)
         self._check_numbers()
         self._check_shares()
+        if not 0 < self.cache_size < math.inf:
+            raise InputError(f"--cache-size must be above 0; got {self.cache_size}.")
         self._check_steps()
         if not isinstance(self.distillation, SKDConfig):
             raise InputError(
@@ -245,8 +254,10 @@ class TrainingConfig:
         result = dataclasses.replace(self, **changes)
         used = METHODS[result.method].settings
         kept = {name: getattr(result.distillation, name) for name in used}
-        teacher = None if result.method == "none" else result.teacher
-        return dataclasses.replace(result, teacher=teacher, distillation=SKDConfig(**kept))
+        defaults = {each.name: each.default for each in dataclasses.fields(result)}
+        if result.method == "none":
+            result = dataclasses.replace(result, **{name: defaults[name] for name in _OF_TEACHER})
+        return dataclasses.replace(result, distillation=SKDConfig(**kept))
 
     def resolved(self, task=None):
         """The settings as JSON holds them, with nothing left to a default.
@@ -309,8 +320,12 @@ def check_used(given, methods):
     of_methods = {each.name for each in dataclasses.fields(SKDConfig)}
     trained = ", ".join(methods)
     for name in given:
-        if name == "teacher" and set(methods) == {"none"}:
-            raise InputError("--teacher does nothing with --method none; leave one of them out.")
+        if name in _OF_TEACHER and set(methods) == {"none"}:
+            raise InputError(
+                f"{option(name)} does nothing with --method none; leave one of them out."
+            )
+        if name == "cache_size" and "teacher_cache" not in given:
+            raise InputError("--cache-size does nothing without --teacher-cache; leave it out.")
         if name not in of_methods:
             continue
         users = [method for method in METHODS if name in METHODS[method].settings]
@@ -344,6 +359,12 @@ _HELP = {
         "preset (keras_skd.presets) or .keras file (default: the bundled teacher of the task; of "
         f"Gaussian noise {Task.of('denoise').teacher})",
     ),
+    "teacher_cache": (
+        "DIR",
+        "the teacher's outputs for a pool of crops, computed once and drawn from in every step, "
+        "by other runs too (default: the teacher runs in every step)",
+    ),
+    "cache_size": ("GB", "space that a new teacher cache may take, in 10^9 bytes"),
     "student": ("NAME_OR_FILE", "preset (keras_skd.presets) or .keras file"),
     "method": (None, "; ".join(f"{key}: {method.description}" for key, method in METHODS.items())),
     "steps": ("STEPS", "training steps, rounded up to whole epochs"),
