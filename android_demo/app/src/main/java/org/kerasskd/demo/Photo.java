@@ -39,6 +39,8 @@ final class Photo implements Tiling.Source, Closeable {
     private int[] band = new int[0];
     private int bandFirst;
     private int bandRows;
+    /** How colours lie in memory: on phones red comes first, on a computer it may be blue. */
+    private final boolean redIsLowest;
 
     /**
      * Opens a file.
@@ -73,6 +75,7 @@ final class Photo implements Tiling.Source, Closeable {
         if (sample == null) {
             throw new PhotoException(PhotoException.Kind.CORRUPT, "not decoded");
         }
+        redIsLowest = isRedLowest();
         hasAlpha = sample.hasAlpha();
         profile = NewerApi.isSrgb(sample) ? null : header.profile;
     }
@@ -108,6 +111,14 @@ final class Photo implements Tiling.Source, Closeable {
         } catch (IOException e) {
             return null; // GIF and BMP, for example
         }
+    }
+
+    private static boolean isRedLowest() {
+        Bitmap red = Bitmap.createBitmap(1, 1, Bitmap.Config.ARGB_8888);
+        red.eraseColor(0xFFFF0000);
+        int[] pixel = new int[1];
+        red.copyPixelsToBuffer(IntBuffer.wrap(pixel));
+        return (pixel[0] & 255) == 255;
     }
 
     private BitmapFactory.Options options() {
@@ -160,7 +171,7 @@ final class Photo implements Tiling.Source, Closeable {
         // Not getPixels, which converts to sRGB what has a profile.
         bitmap.copyPixelsToBuffer(IntBuffer.wrap(band));
         bitmap.recycle();
-        for (int i = 0; i < band.length; i++) { // 0xAABBGGRR as it lies in memory
+        for (int i = 0; redIsLowest && i < band.length; i++) { // 0xAABBGGRR
             int pixel = band[i];
             band[i] = pixel & 0xFF00FF00 | pixel << 16 & 0xFF0000 | pixel >> 16 & 0xFF;
         }

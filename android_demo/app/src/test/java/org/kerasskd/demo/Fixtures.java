@@ -1,5 +1,7 @@
 package org.kerasskd.demo;
 
+import static org.junit.Assert.assertTrue;
+
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -52,6 +54,12 @@ final class Fixtures {
             }
         }
         return largest;
+    }
+
+    /** Asserts that a result is what Python makes, but for a few levels. */
+    static void assertEqual(String expected, Result result, int levels) throws IOException {
+        int difference = difference(pixels(file(expected)), pixels(result.file));
+        assertTrue("differs from Python's by " + difference + " levels", difference <= levels);
     }
 
     /** PSNR of two images' colours in dB. */

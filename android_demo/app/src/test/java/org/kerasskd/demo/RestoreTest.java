@@ -58,10 +58,9 @@ public class RestoreTest {
         assertFalse(phone.isShown(R.id.start));
 
         // At most one level from keras_skd.restore: two builds of the same kernels.
-        int[] expected = Fixtures.pixels(Fixtures.file("fp16_photo.png"));
-        assertTrue(Fixtures.difference(expected, Fixtures.pixels(result.file)) <= 1);
+        Fixtures.assertEqual("fp16_photo.png", result, 1);
         int[] photo = Fixtures.pixels(Fixtures.file("photo.png"));
-        assertTrue(Fixtures.difference(expected, photo) > 20);
+        assertTrue(Fixtures.difference(Fixtures.pixels(result.file), photo) > 20);
 
         String ran = phone.text(R.id.ran);
         assertTrue(ran, ran.matches("GPU, float16, (\\d+) of \\1 operations, \\d+ tiles, \\d+ ms "
@@ -74,7 +73,9 @@ public class RestoreTest {
 
         phone.click(R.id.save);
         Phone.await(() -> phone.isShown(R.id.message));
-        assertTrue(phone.text(R.id.message).contains("photo.png"));
+        assertEquals(
+                activity.getString(R.string.saved, result.name), phone.text(R.id.message));
+        assertTrue(result.name.matches("photo_\\w+\\.png"));
         ContentValues row = phone.gallery.rows.get(1L);
         assertEquals("image/png", row.getAsString(MediaStore.MediaColumns.MIME_TYPE));
         assertEquals(0, (int) row.getAsInteger(MediaStore.MediaColumns.IS_PENDING));
@@ -105,8 +106,7 @@ public class RestoreTest {
                         new ModelRunner.Options());
         phone.restorer().start(request);
         Result result = phone.restored();
-        int[] expected = Fixtures.pixels(Fixtures.file("int8_photo.png"));
-        assertTrue(Fixtures.difference(expected, Fixtures.pixels(result.file)) <= 3);
+        Fixtures.assertEqual("int8_photo.png", result, 3);
     }
 
     @Test
@@ -114,8 +114,7 @@ public class RestoreTest {
         GpuDelegate.behaviour = GpuDelegate.Behaviour.REFUSES_GRAPH;
         phone.send("photo.png");
         Result result = phone.restored();
-        int[] expected = Fixtures.pixels(Fixtures.file("fp16_photo.png"));
-        assertTrue(Fixtures.difference(expected, Fixtures.pixels(result.file)) <= 1);
+        Fixtures.assertEqual("fp16_photo.png", result, 1);
         assertTrue(phone.text(R.id.ran).contains("CPU, float32"));
         assertTrue(phone.text(R.id.ran).contains("Mean calculation"));
     }
@@ -125,8 +124,7 @@ public class RestoreTest {
         GpuDelegate.behaviour = GpuDelegate.Behaviour.WRONG;
         phone.send("photo.png");
         Result result = phone.restored();
-        int[] expected = Fixtures.pixels(Fixtures.file("fp16_photo.png"));
-        assertTrue(Fixtures.difference(expected, Fixtures.pixels(result.file)) <= 1);
+        Fixtures.assertEqual("fp16_photo.png", result, 1);
         assertTrue(phone.text(R.id.ran).contains("wrongly"));
     }
 
@@ -136,8 +134,7 @@ public class RestoreTest {
         phone.send("photo.png");
         Result result = phone.restored();
         assertEquals(Execution.Device.CPU, result.execution.device);
-        int[] expected = Fixtures.pixels(Fixtures.file("fp16_photo.png"));
-        assertTrue(Fixtures.difference(expected, Fixtures.pixels(result.file)) <= 1);
+        Fixtures.assertEqual("fp16_photo.png", result, 1);
         assertTrue(phone.text(R.id.ran).contains("Failed to run"));
     }
 
@@ -166,6 +163,7 @@ public class RestoreTest {
     @Test
     public void rotationInTheMiddle() throws Exception {
         phone.start();
+        GpuDelegate.milliseconds = 150;
         phone.pick("photo.png");
         phone.tiles(1);
         MainActivity before = phone.activity();
@@ -174,8 +172,7 @@ public class RestoreTest {
         assertTrue(phone.isShown(R.id.progress));
         Result result = phone.restored();
         assertTrue(phone.isShown(R.id.result));
-        int[] expected = Fixtures.pixels(Fixtures.file("fp16_photo.png"));
-        assertTrue(Fixtures.difference(expected, Fixtures.pixels(result.file)) <= 1);
+        Fixtures.assertEqual("fp16_photo.png", result, 1);
         phone.controller.recreate();
         assertTrue("the result too", phone.isShown(R.id.result));
     }
@@ -183,7 +180,9 @@ public class RestoreTest {
     @Test
     public void inTheBackgroundItGoesOn() throws Exception {
         phone.start();
+        GpuDelegate.milliseconds = 150;
         phone.pick("photo.png");
+        phone.tiles(1);
         phone.controller.pause().stop();
         phone.restored();
         phone.controller.start().resume();
@@ -228,6 +227,7 @@ public class RestoreTest {
     @Test
     public void cancelLeavesNothingBehind() throws Exception {
         phone.start();
+        GpuDelegate.milliseconds = 150;
         phone.pick("photo.png");
         phone.tiles(2);
         assertTrue(Phone.kept().length > 0);
@@ -245,6 +245,7 @@ public class RestoreTest {
     @Test
     public void aSecondPhotoReplacesTheFirst() throws Exception {
         phone.start();
+        GpuDelegate.milliseconds = 150;
         phone.pick("photo.png");
         phone.tiles(1);
         Intent intent = new Intent(Intent.ACTION_SEND).setType("image/*");

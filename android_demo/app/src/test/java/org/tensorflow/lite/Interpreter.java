@@ -4,6 +4,7 @@ import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.util.concurrent.locks.LockSupport;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.Pointer;
@@ -101,6 +102,9 @@ public final class Interpreter implements AutoCloseable {
         if (gpu != null && GpuDelegate.behaviour == GpuDelegate.Behaviour.FAILS_LATER
                 && GpuDelegate.runs++ > 1) {
             throw new IllegalStateException("Internal error: Failed to run on the given Interpreter");
+        }
+        if (gpu != null) {
+            LockSupport.parkNanos(GpuDelegate.milliseconds * 1_000_000L);
         }
         FloatBuffer from = ((ByteBuffer) input).order(ByteOrder.nativeOrder()).asFloatBuffer();
         FloatBuffer to = ((ByteBuffer) output).order(ByteOrder.nativeOrder()).asFloatBuffer();

@@ -25,6 +25,8 @@ public final class GpuDelegate implements Delegate, AutoCloseable {
     public static int planLength = 1;
     /** Runs since the last reset. */
     public static int runs;
+    /** How long it takes for a tile at least, so that a test can do something meanwhile. */
+    public static int milliseconds;
     /** Delegates that are open. */
     public static int open;
     /** Whether the last one may lose precision. */
@@ -46,6 +48,7 @@ public final class GpuDelegate implements Delegate, AutoCloseable {
         behaviour = Behaviour.WORKS;
         planLength = 1;
         runs = 0;
+        milliseconds = 0;
     }
 
     @Override
