@@ -99,6 +99,16 @@ def _noisy(height, width, seed=0):
     return np.rint(np.clip(photo + noise, 0, 255)).astype(np.uint8)
 
 
+def _scene():
+    """What the screens show: a photograph as a phone stores it, lying on its side."""
+    from skimage import data
+
+    photo = data.astronaut()[..., :3]
+    noise = np.random.default_rng(7).normal(0, 25, photo.shape)
+    noisy = Image.fromarray(np.rint(np.clip(photo + noise, 0, 255)).astype(np.uint8))
+    return noisy.crop((64, 0, 448, 512)).transpose(Image.Transpose.ROTATE_90)
+
+
 def _exif(orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Keras"
@@ -116,6 +126,7 @@ def write_photos(folder):
     image.save(folder / "photo.jpg", quality=95, subsampling=0, exif=_exif(6), icc_profile=icc)
     image.save(folder / "photo.webp", lossless=True, exif=_exif(3)[6:])
     image.save(folder / "photo.gif")
+    _scene().save(folder / "scene.jpg", quality=95, exif=_exif(6))
     for orientation in range(1, 9):
         path = folder / f"orientation_{orientation}.jpg"
         small = Image.fromarray(_noisy(40, 60))

@@ -86,6 +86,11 @@ public final class CompareView extends View {
         invalidate();
     }
 
+    /** Whether there is something to see. */
+    boolean hasPictures() {
+        return before != null;
+    }
+
     void setLoader(DetailLoader newLoader, SplitListener newSplitListener) {
         loader = newLoader;
         splitListener = newSplitListener;

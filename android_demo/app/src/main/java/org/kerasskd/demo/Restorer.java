@@ -251,16 +251,25 @@ final class Restorer {
         }
 
         private void copy(File target) throws IOException {
-            try (InputStream in = request.source.open();
+            try (InputStream in = opened();
                     OutputStream out = new FileOutputStream(target)) {
-                if (in == null) {
-                    throw new PhotoException(PhotoException.Kind.UNREADABLE, request.name);
-                }
                 byte[] buffer = new byte[1 << 16];
                 for (int n; (n = in.read(buffer)) > 0; ) {
                     stopIfCancelled();
                     out.write(buffer, 0, n);
                 }
+            }
+        }
+
+        private InputStream opened() throws IOException {
+            try {
+                InputStream in = request.source.open();
+                if (in != null) {
+                    return in;
+                }
+                throw new PhotoException(PhotoException.Kind.UNREADABLE, request.name);
+            } catch (RuntimeException e) { // whatever the other app throws, and no permission
+                throw new PhotoException(PhotoException.Kind.UNREADABLE, e);
             }
         }
 
