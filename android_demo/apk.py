@@ -129,6 +129,7 @@ def link_resources(assets):
         ["--manifest", BUILD / "AndroidManifest.xml", "--java", sources, "-A", assets],
         ["--min-sdk-version", MIN_SDK, "--target-sdk-version", TARGET_SDK],
         ["--version-code", VERSION_CODE, "--version-name", VERSION_NAME],
+        ["--compile-sdk-version-code", TARGET_SDK, "--compile-sdk-version-name", "15"],
         ["-0", ".tflite", compiled],
     )
 

@@ -12,9 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from keras_skd.errors import FailedCheckError, InputError, MissingFileError
+from keras_skd.export.phone_check import write_check
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("denoise", "camera", "derain", "deblur")
@@ -89,76 +88,6 @@ def own_student(student, task, output):
     return Student(task, Path(output) / f"{student.stem}_fp16.tflite")
 
 
-def write_entry(student, folder):
-    """Copies a student into a folder, with its check, and describes it.
-
-    Args:
-        student: A :class:`Student`.
-        folder: Where to.
-
-    Returns:
-        A dict: ``task``, ``name``, ``scheme``, ``tile`` (pixels), ``file``, ``check`` (names in the
-        folder), ``sha256`` and ``metadata`` (what the export wrote into the file). The check is
-        little-endian float32: the tile ``(tile, tile, 3)`` in 0..1, then the model's output.
-
-    Raises:
-        InputError: It is no ``.tflite`` model of a square float32 RGB image.
-    """
-    from keras_skd.runners import TFLiteRunner
-
-    runner = TFLiteRunner(student.path)
-    if runner.channels != 3 or runner.size[0] != runner.size[1]:
-        height, width = runner.size
-        raise InputError(
-            f"{student.path}: the app restores square RGB tiles; this takes "
-            f"{width}x{height}x{runner.channels}."
-        )
-    metadata = runner.metadata
-    name = f"{student.task}_{metadata.get('scheme', 'unknown')}"
-    shutil.copyfile(student.path, folder / f"{name}.tflite")
-    tile = check_tile(student.task, runner.size[0])
-    np.concatenate([tile, runner(tile)]).astype("<f4").tofile(folder / f"{name}.check")
-    return {
-        "task": student.task,
-        "name": metadata.get("name", student.path.stem),
-        "scheme": metadata.get("scheme", ""),
-        "tile": runner.size[0],
-        "file": f"{name}.tflite",
-        "check": f"{name}.check",
-        "sha256": hashlib.sha256(student.path.read_bytes()).hexdigest(),
-        "metadata": metadata,
-    }
-
-
-def check_tile(task, size):
-    """A degraded tile for the check: a photograph with what the task takes out.
-
-    Args:
-        task: One of :data:`TASKS`; every other is taken for ``denoise``.
-        size: Pixels.
-
-    Returns:
-        float32 ``(size, size, 3)``; always the same.
-    """
-    from keras_skd.quiet import import_tensorflow
-
-    import_tensorflow()
-    from keras_skd.data.pairs import ImagePairs
-    from keras_skd.data.photos import validation_photos
-    from keras_skd.tasks import Task
-
-    photo = next(iter(validation_photos().values()))
-    short = [(0, max(0, size - side)) for side in photo.shape[:2]]
-    photo = np.pad(photo, [*short, (0, 0)], mode="symmetric")
-    top, left = ((side - size) // 2 for side in photo.shape[:2])
-    crop = photo[top : top + size, left : left + size]
-    if task == "camera":
-        kind = Task.of("denoise", "camera")
-    else:
-        kind = Task.of(task if task in ("derain", "deblur") else "denoise")
-    return np.asarray(ImagePairs([(crop,)], kind.degradation())[0].degraded, np.float32)
-
-
 def write_bundle(students, folder):
     """Writes the app's assets: the students, their checks, and ``models.json``.
 
@@ -187,6 +116,6 @@ def write_bundle(students, folder):
             return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    entries = [write_entry(student, folder) for student in students]
+    entries = [write_check(student.path, student.task, folder) for student in students]
     # Last, so that a bundle that was interrupted is made anew.
     listing.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")

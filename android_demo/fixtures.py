@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from android_demo.bundle import ROOT, Student, bundled_students, write_entry
+from android_demo.bundle import ROOT, Student, bundled_students
+from keras_skd.export.phone_check import write_check
 
 TILE = 128  # of the students that are made for the tests, in pixels
 SIZES = (
@@ -175,7 +176,7 @@ def write_restored(folder, student, name):
     from keras_skd.tiling import tile_runner
 
     (folder / name).mkdir(exist_ok=True)
-    entry = write_entry(student, folder / name)
+    entry = write_check(student.path, student.task, folder / name)
     (folder / name / "models.json").write_text(json.dumps(entry))
     run = tile_runner(TFLiteRunner(student.path))
     for photo in ("photo", "grey", "alpha"):

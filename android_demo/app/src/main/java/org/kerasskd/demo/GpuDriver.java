@@ -45,8 +45,7 @@ final class GpuDriver {
         if (!EGL14.eglMakeCurrent(display, surface, surface, context)) {
             return "";
         }
-        return GLES20.glGetString(GLES20.GL_RENDERER)
-                + ", "
-                + GLES20.glGetString(GLES20.GL_VERSION);
+        String renderer = GLES20.glGetString(GLES20.GL_RENDERER);
+        return renderer == null ? "" : renderer + ", " + GLES20.glGetString(GLES20.GL_VERSION);
     }
 }

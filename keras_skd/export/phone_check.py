@@ -1,0 +1,103 @@
+"""A student beside a tile and its expected output: what the Android app's self-check compares."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from keras_skd.errors import InputError
+
+
+def write_check(path, task, folder):
+    """Copies a student into a folder, with its check, and describes it.
+
+    Args:
+        path: The ``.tflite`` file.
+        task: What the app calls its task: ``denoise``, ``camera``, ``derain`` or ``deblur``; None
+            takes what the file remembers.
+        folder: Where to.
+
+    Returns:
+        A dict: ``task``, ``name``, ``scheme``, ``tile`` (pixels), ``file``, ``check`` (names in the
+        folder), ``sha256`` and ``metadata`` (what the export wrote into the file). The check is
+        little-endian float32: the tile ``(tile, tile, 3)`` in 0..1, then what LiteRT's CPU kernels
+        make of it.
+
+    Raises:
+        MissingFileError: There is no such file.
+        InputError: It is no ``.tflite`` model of a square float32 RGB image.
+    """
+    from keras_skd.runners import TFLiteRunner
+
+    path, folder = Path(path), Path(folder)
+    runner = TFLiteRunner(path)
+    height, width = runner.size
+    dtype = _dtype(path)
+    if runner.channels != 3 or height != width or dtype != np.float32:
+        raise InputError(
+            f"{path}: the app restores square float32 RGB tiles; this takes "
+            f"{np.dtype(dtype).name} {width}x{height}x{runner.channels}."
+        )
+    metadata = runner.metadata
+    task = task or app_task(metadata)
+    name = f"{task}_{metadata.get('scheme', 'unknown')}"
+    shutil.copyfile(path, folder / f"{name}.tflite")
+    tile = check_tile(task, height)
+    np.concatenate([tile, runner(tile)]).astype("<f4").tofile(folder / f"{name}.check")
+    return {
+        "task": task,
+        "name": metadata.get("name", path.stem),
+        "scheme": metadata.get("scheme", ""),
+        "tile": height,
+        "file": f"{name}.tflite",
+        "check": f"{name}.check",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "metadata": metadata,
+    }
+
+
+def _dtype(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    from keras_skd.quiet import quiet
+
+    with quiet():
+        return Interpreter(str(path)).get_input_details()[0]["dtype"]
+
+
+def app_task(metadata):
+    """The app's name for a student's task: that of its file, or ``camera`` for a sensor's noise."""
+    task = metadata.get("task", "denoise")
+    if task == "denoise" and metadata.get("noise") in ("camera", "recorded"):
+        return "camera"
+    return task
+
+
+def check_tile(task, size):
+    """A degraded tile for the check: a photograph with what the task takes out.
+
+    Args:
+        task: As for :func:`write_check`; every other is taken for ``denoise``.
+        size: Pixels.
+
+    Returns:
+        float32 ``(size, size, 3)``; always the same.
+    """
+    from keras_skd.quiet import import_tensorflow
+
+    import_tensorflow()
+    from keras_skd.data.pairs import ImagePairs
+    from keras_skd.data.photos import validation_photos
+    from keras_skd.tasks import Task
+
+    photo = next(iter(validation_photos().values()))
+    missing = [(0, max(0, size - side)) for side in photo.shape[:2]]
+    photo = np.pad(photo, [*missing, (0, 0)], mode="symmetric")
+    top, left = ((side - size) // 2 for side in photo.shape[:2])
+    crop = photo[top : top + size, left : left + size]
+    if task == "camera":
+        kind = Task.of("denoise", "camera")
+    else:
+        kind = Task.of(task if task in ("derain", "deblur") else "denoise")
+    return np.asarray(ImagePairs([(crop,)], kind.degradation())[0].degraded, np.float32)
