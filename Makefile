@@ -1,7 +1,9 @@
-# make demo    set-up and the main job: distil on real photographs, export, verify, report
-# make test    set-up and all tests
-# make venv    .venv alone
-# make clean   removes .venv and runs/demo
+# make demo      set-up and the main job: distil on real photographs, export, verify, report
+# make test      set-up and all tests
+# make apk       the Android app; STUDENT=FILE TASK=derain puts a student of your own in
+# make test-app  the app's tests on the JVM (Maven and a JDK are needed)
+# make venv      .venv alone
+# make clean     removes .venv, runs/demo and android_demo/build
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +15,20 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-.PHONY: demo test lint venv clean
+.PHONY: demo test lint venv clean apk apk-assets test-app
 
 demo: venv
 	@$(BIN)/python -m keras_skd.demo
 
 test: venv lint
 	$(BIN)/python -m pytest
+
+apk apk-assets: venv
+	@$(BIN)/python -m android_demo.apk $(if $(STUDENT),--student "$(STUDENT)") $(if $(TASK),--task "$(TASK)") \
+		$(if $(filter apk-assets,$@),--assets)
+
+test-app: venv
+	@$(BIN)/python -m android_demo.test_app
 
 lint: venv
 	$(BIN)/ruff check .
@@ -37,4 +46,4 @@ $(VENV)/.installed: $(REQUIREMENTS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) runs/demo android_demo/build

@@ -116,9 +116,11 @@ def link_resources(assets):
     Args:
         assets: Folder of the app's assets.
     """
-    # Gradle takes the package from its own file and refuses it in the manifest; aapt2 needs it.
+    # Gradle adds both, and refuses them in the manifest; aapt2 takes it as it is.
     manifest = (MAIN / "AndroidManifest.xml").read_text(encoding="utf-8")
     manifest = manifest.replace("<manifest ", f'<manifest package="{PACKAGE}" ', 1)
+    mapped = '<application android:extractNativeLibs="false" '
+    manifest = re.sub(r"<application\s+", mapped, manifest, count=1)
     (BUILD / "AndroidManifest.xml").write_text(manifest, encoding="utf-8")
     compiled = BUILD / "resources.zip"
     run([aapt2(), "compile", "--dir", MAIN / "res", "-o", compiled])
@@ -229,14 +231,20 @@ def main(arguments=None):
     parser.add_argument(
         "--task", default="denoise", help=f"what it removes: {', '.join(TASKS)} (default: denoise)"
     )
+    parser.add_argument("--assets", action="store_true", help="the assets alone, for Gradle")
     options = parser.parse_args(arguments)
     with reported_errors("make apk"):
-        require_tools()
+        if not options.assets:
+            require_tools()
         students = bundled_students()
         if options.student:
             own = own_student(options.student, options.task, BUILD / "converted")
             students = [one for one in students if one.task != own.task] + [own]
             students.sort(key=lambda one: TASKS.index(one.task))
+        if options.assets:
+            write_bundle(students, BUILD / "assets")
+            print(f"{(BUILD / 'assets').relative_to(ROOT)}: the app's students")
+            return 0
         apk = build(students)
     names = ", ".join(f"{one.task} ({one.path.name})" for one in students)
     print(f"{apk.relative_to(ROOT)}: {apk.stat().st_size / 1e6:.1f} MB, {names}")
