@@ -25,7 +25,8 @@ def main():
     for name in SCREENS:
         with Image.open(ROOT / "android_demo" / "build" / "screens" / f"{name}.png") as image:
             small = image.convert("RGB").resize((image.width // 2, image.height // 2))
-            small.save(target / f"{name}.png", optimize=True)
+            # 256 colours: a quarter of the size, and no difference that is seen.
+            small.quantize(256).save(target / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
