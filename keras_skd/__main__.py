@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "measure PSNR and SSIM of a model on a data set",
     "restore": "restore photographs of any size",
     "profile": "count parameters, MACs and memory of a model",
+    "phone": "measure students on a connected phone",
     "compare": "train the same student by several methods and seeds",
 }
 
