@@ -5,11 +5,12 @@ import tensorflow as tf
 from keras import ops
 
 
-def reflected_indices(size, padded_size):
+def reflected_indices(size: tf.Tensor | int, padded_size: tf.Tensor | int) -> tf.Tensor:
     """Indices ``0 .. padded_size-1`` folded back into ``0 .. size-1`` by reflection.
 
     The border pixel is not repeated (``reflect``), and any amount of padding is possible:
-    a size of 1 repeats its only pixel. Both sizes may be tensors.
+    a size of 1 repeats its only pixel. Both sizes may be tensors, because this is part of a graph;
+    arrays are reflected by :func:`keras_skd.tiling.reflected`, to the same pixels.
     """
     period = tf.maximum(2 * (size - 1), 1)
     folded = tf.range(padded_size) % period
@@ -17,7 +18,10 @@ def reflected_indices(size, padded_size):
 
 
 def _reflected(x, axis, count):
-    """``x`` with ``count`` pixels more along an axis, of known size, by one operation a period."""
+    """``x`` with ``count`` pixels more along an axis, of known size, by one operation a period.
+
+    By mirroring and not by :func:`reflected_indices`, for which a phone's GPU has no operation.
+    """
     while count:
         size = x.shape[axis]
         if size == 1:
@@ -34,12 +38,12 @@ class PadToMultiple(keras.layers.Layer):
 
     An input that fits already passes through untouched; where the size is static this is decided
     when the graph is built, so that an exported model carries no trace of it. Static sizes are
-    padded by mirroring; gathering takes any size but is no operation of a phone's GPU.
+    padded by mirroring, sizes known at run time only by gathering.
 
     Input ``(batch, height, width, channels)``, output the same with sizes rounded up.
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple: int, **kwargs):
         super().__init__(**kwargs)
         self.multiple = multiple
 

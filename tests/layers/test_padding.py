@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_skd.layers import CropLike, PadToMultiple
+from keras_skd.layers.padding import reflected_indices
+from keras_skd.tiling import reflected
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9), (8, 16), (5, 130)])
@@ -29,3 +31,8 @@ def test_padding_is_numpy_reflection(size, multiple, form):
         run = tf.function(lambda image: PadToMultiple(multiple)(image))
         graph = run.get_concrete_function(tf.TensorSpec(x.shape)).graph
         assert not {"GatherV2", "Cond", "If"} & {each.type for each in graph.get_operations()}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_graphs_and_arrays_are_reflected_to_the_same_pixels(size):
+    np.testing.assert_array_equal(reflected_indices(size, 30), reflected(np.arange(30), size))
