@@ -1,6 +1,7 @@
 """What the commands share: exit codes and error lines."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from keras_skd.errors import FailedCheckError, InputError
@@ -11,7 +12,7 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def reported_errors(command):
+def reported_errors(command: str) -> Iterator[None]:
     """Turns what the user can mend into one line on stderr and an exit code.
 
     An :class:`~keras_skd.errors.InputError` exits with 2, a
@@ -32,7 +33,7 @@ def reported_errors(command):
 
 
 @contextmanager
-def resumable():
+def resumable() -> Iterator[None]:
     """Ends the command on Ctrl-C with one line that says how to resume, and exit code 130."""
     try:
         yield

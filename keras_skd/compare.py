@@ -1,12 +1,16 @@
 """``python -m keras_skd.compare``: the same student by several methods, seeds and sizes."""
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import json
 import statistics
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
 from keras_skd.files import (
@@ -17,6 +21,11 @@ from keras_skd.files import (
     write_json,
     write_text,
 )
+
+if TYPE_CHECKING:
+    from keras_skd.data import ImagePairs
+    from keras_skd.hints import Group, PathLike, Row
+    from keras_skd.training import TrainingConfig
 
 _MACS_SIZE = 256  # pixels of a side, at which MACs are counted
 _CROP = 96  # pixels of a side
@@ -41,14 +50,14 @@ class Comparison:
             weights and sees the same batches.
     """
 
-    training: object
+    training: TrainingConfig
     test: str
     methods: tuple = ("none", "output", "feature", "fakd", "skd")
     ablations: tuple = ()
     students: tuple = ("restormer_tiny",)
     seeds: tuple = (0, 1, 2)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the names."""
         from keras_skd.distillation import METHODS
 
@@ -64,11 +73,11 @@ class Comparison:
                 raise InputError(f"--{name} names {', '.join(twice)} twice; leave one out.")
 
     @property
-    def folder(self):
+    def folder(self) -> Path:
         """The comparison's folder."""
         return Path(self.training.run)
 
-    def runs(self):
+    def runs(self) -> list[TrainingConfig]:
         """A :class:`TrainingConfig` for each run, seed by seed, so that all methods have as many
         seeds whenever the comparison is interrupted."""
         labels = self.labels()
@@ -84,7 +93,7 @@ class Comparison:
             for method in self.methods + (self.ablations if seed == self.seeds[0] else ())
         ]
 
-    def labels(self):
+    def labels(self) -> dict[str, str]:
         """What each student is called in tables and folders: its stem, and where two share one, as
         many of its folders as tell them apart."""
         paths = {student: Path(student).with_suffix("") for student in self.students}
@@ -100,7 +109,7 @@ class Comparison:
         return labels
 
 
-def compare(comparison, report=print):
+def compare(comparison: Comparison, report: Callable[[str], object] = print) -> list[Row]:
     """Trains and measures what is not yet there, one run after another, and writes the tables.
 
     Every student, teacher and method is built and checked before anything is written. Interrupted
@@ -242,7 +251,7 @@ def _measured(model, groups, config):
     }
 
 
-def test_pairs(config, groups):
+def test_pairs(config: TrainingConfig, groups: Sequence[Group]) -> ImagePairs:
     """The test images as :class:`~keras_skd.data.ImagePairs`, degraded as in validation."""
     from keras_skd.data import ImagePairs
 
@@ -271,7 +280,7 @@ def _teacher(comparison, groups):
 # --- tables ---
 
 
-def summarise(rows):
+def summarise(rows: Sequence[Row]) -> list[Row]:
     """Mean and spread of every student and method.
 
     Args:
@@ -304,7 +313,7 @@ def summarise(rows):
     return summary
 
 
-def markdown(summary):
+def markdown(summary: Sequence[Row]) -> str:
     """The summary as a Markdown table."""
 
     def cell(result, name, form):
@@ -330,7 +339,7 @@ def markdown(summary):
     return "\n".join(lines) + "\n"
 
 
-def write_tables(folder, rows):
+def write_tables(folder: Path, rows: Sequence[Row]) -> None:
     """Writes ``runs.csv``, a row a run, and ``table.md``, mean and spread (standard deviation)."""
     write_csv(folder / "runs.csv", rows)
     write_text(folder / "table.md", markdown(summarise(rows)))
@@ -356,7 +365,7 @@ def _save(figure, path):
     plt.close(figure)
 
 
-def plot_bars(path, rows):
+def plot_bars(path: PathLike, rows: Sequence[Row]) -> None:
     """PSNR by method: bars of the mean, whiskers of the spread, a dot for every seed."""
     summary = summarise(rows)
     figure, axis = _figure(1.5 + 1.1 * len(summary), 4)
@@ -383,7 +392,7 @@ def plot_bars(path, rows):
     _save(figure, path)
 
 
-def plot_macs(path, rows, teacher=None):
+def plot_macs(path: PathLike, rows: Sequence[Row], teacher: Row | None = None) -> None:
     """PSNR against MACs of a 256x256 image, students by method and the teacher."""
     figure, axis = _figure(6, 4)
     macs = {row["student"]: row["macs"] for row in rows}
@@ -450,7 +459,7 @@ def _plot_crops(comparison, groups, with_teacher):
 # --- command ---
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     from keras_skd.distillation import METHODS
     from keras_skd.training.settings import add_arguments
@@ -481,7 +490,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors, resumable
     from keras_skd.quiet import import_tensorflow, quiet

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_skd.export.conversion import IMAGE_TYPES, convert
@@ -14,7 +15,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     """Defaults, and the list of schemes as it stands."""
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.convert",
@@ -60,7 +61,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import FAILED_CHECK, reported_errors
 

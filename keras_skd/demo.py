@@ -4,6 +4,8 @@ Distils the tiny student from the bundled teacher on the photographs inside scik
 as float16 and int8, runs every model on the validation photographs, and reports.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import os
@@ -12,10 +14,18 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from keras_skd.data import Pair
+    from keras_skd.export.report import ConversionReport
+    from keras_skd.hints import PathLike, Row
 
 STUDENT, TEACHER = "restormer_tiny", "restormer_denoise"
 SCHEMES = ("fp16", "int8")
@@ -27,7 +37,7 @@ LEAST_IMPROVEMENT = 7.0
 GREATEST_LOSS = {"fp16": 0.02, "int8": 0.3}
 
 
-def validation_tiles():
+def validation_tiles() -> list[Pair]:
     """Noisy and clean tiles of the validation photographs.
 
     Every photograph gives as many ``TILE x TILE`` tiles as fit without overlap, about its centre.
@@ -51,7 +61,9 @@ def validation_tiles():
     return [dataclasses.replace(pair, name=name) for name, pair in zip(names, pairs, strict=True)]
 
 
-def measure(tiles, student_file, teacher, conversion):
+def measure(
+    tiles: Sequence[Pair], student_file: PathLike, teacher: str, conversion: ConversionReport
+) -> tuple[list[Row], dict[str, list[np.ndarray]]]:
     """Runs every model on the validation tiles.
 
     Args:
@@ -104,7 +116,9 @@ def _row(name, tiles, images, **more):
     return {"name": name, **scores, **costs, **more}
 
 
-def before_after(path, tiles, columns):
+def before_after(
+    path: PathLike, tiles: Sequence[Pair], columns: Mapping[str, Sequence[np.ndarray]]
+) -> None:
     """Draws one row a tile, one column an image, each labelled with its PSNR.
 
     Args:
@@ -143,7 +157,7 @@ def before_after(path, tiles, columns):
     plt.close(figure)
 
 
-def table(rows):
+def table(rows: Sequence[Row]) -> str:
     """The report's rows as aligned text."""
     header = ["", "PSNR dB", "SSIM", "parameters", "GMACs", "file KB", "CPU ms"]
 
@@ -174,7 +188,7 @@ def table(rows):
     return "\n".join([text[0], rule, *text[1:]])
 
 
-def failed_checks(rows):
+def failed_checks(rows: Sequence[Row]) -> list[str]:
     """What the rows fall short of, one line each."""
     scores = {row["name"]: row["psnr"] for row in rows}
     failures = []
@@ -192,7 +206,7 @@ def failed_checks(rows):
     return failures
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit code."""
     from keras_skd.command import resumable
     from keras_skd.quiet import import_tensorflow
@@ -207,7 +221,7 @@ def main(arguments=None):
         return run_demo(**vars(options.parse_args(arguments)))
 
 
-def run_demo(run, steps):
+def run_demo(run: PathLike, steps: int) -> int:
     """Distils, exports, measures and reports.
 
     Args:

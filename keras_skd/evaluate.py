@@ -1,5 +1,7 @@
 """``python -m keras_skd.evaluate``: PSNR and SSIM of a model on a data set."""
 
+from __future__ import annotations
+
 import argparse
 import math
 import sys
@@ -7,17 +9,35 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.files import replaced, write_csv, write_json
 from keras_skd.tasks import CHANNELS, NOISES, TASK_NAMES, Task, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import keras
+    import numpy as np
+
+    from keras_skd.data import ImagePairs, Pair
+    from keras_skd.hints import Row
+    from keras_skd.runners import Runner
 
 _SHEET = 4  # images at each end of the contact sheet
 _CROP = 192  # pixels of each picture on it
 _SMALLEST = 11  # pixels of a side: the window of SSIM
 
 
-def evaluate(model, pairs, channel="rgb", *, tile=None, on_image=None):
+def evaluate(
+    model: Runner | keras.Model,
+    pairs: ImagePairs,
+    channel: str = "rgb",
+    *,
+    tile: int | None = None,
+    on_image: Callable[[Row, Pair, np.ndarray], object] | None = None,
+) -> list[Row]:
     """Measures a model on images.
 
     Args:
@@ -113,7 +133,7 @@ def _rgb(image):
     return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
-def convention(channel):
+def convention(channel: str) -> str:
     """One line that says how PSNR and SSIM were computed, for tables and files."""
     values = {"rgb": "RGB", "y": "Y of MATLAB's rgb2ycbcr"}[channel]
     return (
@@ -176,7 +196,7 @@ def _strip(degraded, restored, target):
     )
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.evaluate",
@@ -234,7 +254,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors
     from keras_skd.quiet import import_tensorflow

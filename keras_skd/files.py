@@ -1,5 +1,7 @@
 """Files that are complete or not there: written under a temporary name, then renamed."""
 
+from __future__ import annotations
+
 import csv
 import errno
 import fcntl
@@ -8,10 +10,17 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from keras_skd.hints import PathLike, Row
 
 # Failures of the disk or of its permissions, which the user can mend; others are faults.
 _OF_THE_DISK = {
@@ -21,7 +30,7 @@ _OF_THE_DISK = {
 
 
 @contextmanager
-def replaced(path):
+def replaced(path: PathLike) -> Iterator[Path]:
     """Gives a temporary path to write to and renames it to ``path`` once the block succeeds.
 
     Args:
@@ -49,13 +58,13 @@ def replaced(path):
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+def write_text(path: PathLike, text: str) -> None:
     """Writes a text file; see :func:`replaced`."""
     with replaced(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path, value):
+def write_json(path: PathLike, value: Any) -> None:
     """Writes a value as indented JSON; see :func:`replaced`.
 
     JSON has no infinity and no NaN: an infinite PSNR becomes the string ``"inf"``, which
@@ -74,7 +83,7 @@ def _finite(value):
     return value
 
 
-def write_csv(path, rows):
+def write_csv(path: PathLike, rows: Sequence[Row]) -> None:
     """Writes a list of dicts as CSV, with the columns of the last one; see :func:`replaced`."""
     with replaced(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore")
@@ -83,7 +92,7 @@ def write_csv(path, rows):
 
 
 @contextmanager
-def output_folder(folder, needed_bytes=0):
+def output_folder(folder: PathLike, needed_bytes: int = 0) -> Iterator[Path]:
     """Makes a folder for results and proves that it can be written.
 
     Where the block fails, the folders that were made for it are removed again, unless something
@@ -125,7 +134,7 @@ def output_folder(folder, needed_bytes=0):
 
 
 @contextmanager
-def locked(folder, what):
+def locked(folder: PathLike, what: str) -> Iterator[None]:
     """Keeps other processes out of a folder while the block runs; made if it is missing.
 
     A process that is killed leaves no lock.

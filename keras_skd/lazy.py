@@ -1,9 +1,13 @@
 """Packages whose names are loaded when they are first used, so that ``--help`` answers at once."""
 
 import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
-def lazy_names(package, homes):
+def lazy_names(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """What a package's ``__init__`` needs to load its public names on demand.
 
     Args:

@@ -6,6 +6,8 @@ Images are rounded to 8 bits first, as the papers measure saved images. Two conv
 ``fit`` compute the same in float32.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from skimage.metrics import structural_similarity
@@ -23,7 +25,7 @@ _LUMA = np.array([65.481, 128.553, 24.966])
 _WINDOW, _SIGMA = 11, 1.5
 
 
-def psnr(restored, target, channel="rgb"):
+def psnr(restored: np.ndarray, target: np.ndarray, channel: str = "rgb") -> float:
     """Peak signal-to-noise ratio ``10 log10(255^2 / MSE)``.
 
     Args:
@@ -43,7 +45,7 @@ def psnr(restored, target, channel="rgb"):
     return _mean_over_batch(_psnr, restored, target, channel)
 
 
-def ssim(restored, target, channel="rgb"):
+def ssim(restored: np.ndarray, target: np.ndarray, channel: str = "rgb") -> float:
     """Structural similarity (Wang et al., "Image quality assessment", TIP 2004).
 
     Gaussian window of 11x11, sigma 1.5, only where it lies inside the image; K1 = 0.01, K2 = 0.03,
@@ -148,7 +150,7 @@ class _ImageMetric(keras.metrics.MeanMetricWrapper):
         target, restored = (_planes(images, self.channel) for images in (target, restored))
         return self._compare(restored, target)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"channel": self.channel, "name": self.name, "dtype": self.dtype}
 
@@ -166,7 +168,7 @@ class PSNR(_ImageMetric):
         dtype: Of the accumulated mean.
     """
 
-    def __init__(self, channel="rgb", name="psnr", dtype=None):
+    def __init__(self, channel: str = "rgb", name: str = "psnr", dtype: str | None = None):
         super().__init__(channel, name, dtype)
 
     @staticmethod
@@ -188,7 +190,7 @@ class SSIM(_ImageMetric):
         dtype: Of the accumulated mean.
     """
 
-    def __init__(self, channel="rgb", name="ssim", dtype=None):
+    def __init__(self, channel: str = "rgb", name: str = "ssim", dtype: str | None = None):
         super().__init__(channel, name, dtype)
 
     @staticmethod

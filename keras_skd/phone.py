@@ -14,9 +14,11 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_skd.errors import FailedCheckError, InputError, MissingFileError
+from keras_skd.hints import PathLike
 
 PACKAGE = "org.kerasskd.demo"
 APK = Path("android_demo") / "build" / "kerasskd-demo.apk"
@@ -24,7 +26,7 @@ _HOW_TO_INSTALL = "on Debian and Ubuntu: apt-get install adb"
 _STAGING = "/data/local/tmp"  # of a phone: what adb may write and apps may read
 
 
-def find_adb():
+def find_adb() -> str:
     """Path of adb: on the path, or in the Android SDK that ``ANDROID_HOME`` names.
 
     Raises:
@@ -52,7 +54,7 @@ class Phone:
         InputError: None is connected, it is not ready, or there are several and none is named.
     """
 
-    def __init__(self, adb, serial=None):
+    def __init__(self, adb: str, serial: str | None = None):
         self._adb = adb
         states = dict(
             line.split()[:2]
@@ -77,7 +79,7 @@ class Phone:
             raise InputError(f"phone {serial} is {state}{hint}.")
         self.serial = serial
 
-    def install(self, apk):
+    def install(self, apk: PathLike) -> None:
         """Installs or updates the app.
 
         Raises:
@@ -94,7 +96,7 @@ class Phone:
                 f"adb uninstall {PACKAGE}."
             ) from None
 
-    def check(self, model, task=None, timeout=300):
+    def check(self, model: PathLike, task: str | None = None, timeout: float = 300) -> dict:
         """Runs the app's self-check with a student.
 
         Args:
@@ -191,7 +193,7 @@ def _line(text):
     return lines[-1][:300] if lines else ""
 
 
-def table(report):
+def table(report: dict) -> list[str]:
     """A report as lines of text.
 
     Args:
@@ -220,7 +222,7 @@ def table(report):
     return lines
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.phone",
@@ -242,7 +244,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors
     from keras_skd.files import write_json

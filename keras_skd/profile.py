@@ -1,5 +1,7 @@
 """``python -m keras_skd.profile``: parameters, MACs and peak activation memory of a model."""
 
+from __future__ import annotations
+
 import argparse
 import re
 import sys
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING
 from keras_skd.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import keras
 
 BYTES_PER_VALUE = 4  # float32
@@ -33,7 +37,7 @@ class StageCost:
     output_shape: tuple[int, int, int]
 
     @property
-    def total_macs(self):
+    def total_macs(self) -> int:
         """Convolutions and attention together."""
         return self.convolution_macs + self.attention_macs
 
@@ -59,21 +63,21 @@ class Profile:
     peak_activation_bytes: int
 
     @property
-    def convolution_macs(self):
+    def convolution_macs(self) -> int:
         """Multiply-accumulates of all convolutions, per image."""
         return sum(stage.convolution_macs for stage in self.stages)
 
     @property
-    def attention_macs(self):
+    def attention_macs(self) -> int:
         """Multiply-accumulates of all attention matrix products, per image."""
         return sum(stage.attention_macs for stage in self.stages)
 
     @property
-    def total_macs(self):
+    def total_macs(self) -> int:
         """Convolutions and attention together."""
         return self.convolution_macs + self.attention_macs
 
-    def table(self):
+    def table(self) -> str:
         """The profile as lines of text: one a stage, then the totals."""
         header = ("stage", "output", "parameters", "conv GMACs", "attention GMACs", "total GMACs")
         rows = [header]
@@ -98,7 +102,7 @@ class Profile:
         return "\n".join([*lines, f"peak activation memory, float32: about {peak:.1f} MiB"])
 
 
-def profile(model: "keras.Model", image_size: tuple[int, int]) -> Profile:
+def profile(model: keras.Model, image_size: tuple[int, int]) -> Profile:
     """Counts what ``model`` computes on one image.
 
     A multiply-accumulate (MAC) is one multiplication and one addition. Convolutions count
@@ -190,7 +194,7 @@ def _size(shape):
     return shape[1] * shape[2] * shape[3]
 
 
-def image_size(text):
+def image_size(text: str) -> tuple[int, int]:
     """``"256"`` or ``"480x640"`` as ``(height, width)``.
 
     Raises:
@@ -202,7 +206,7 @@ def image_size(text):
     return tuple(sizes)
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.profile",
@@ -220,7 +224,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors
     from keras_skd.quiet import import_tensorflow

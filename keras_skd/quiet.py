@@ -4,10 +4,11 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Drops what the block writes to stdout from Python and to stderr from anywhere.
 
     The converter, the quantizer and the runtimes report progress and plugin inventories there, and
@@ -26,7 +27,7 @@ def quiet():
         os.close(saved)
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports TensorFlow without the lines that it logs while it loads, whatever the log level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():

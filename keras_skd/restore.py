@@ -1,17 +1,29 @@
 """``python -m keras_skd.restore``: restores photographs of any size, file by file."""
 
+from __future__ import annotations
+
 import argparse
 import glob
 import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import FailedCheckError, InputError, MissingFileError, OutputError
 from keras_skd.tiling import TILE
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
-def find_images(sources):
+    import keras
+
+    from keras_skd.data import MatImage
+    from keras_skd.hints import PathLike
+    from keras_skd.runners import Runner
+
+
+def find_images(sources: Iterable[PathLike]) -> list[Path | MatImage]:
     """Files, folders and glob patterns to image files.
 
     Args:
@@ -56,7 +68,7 @@ _OTHER_PICTURES = {
 }
 
 
-def other_pictures(sources):
+def other_pictures(sources: Iterable[PathLike]) -> list[Path]:
     """Pictures directly in the folders of ``sources`` whose suffix is none that is read."""
     folders = [Path(source) for source in dict.fromkeys(sources) if os.path.isdir(source)]
     return [
@@ -79,7 +91,9 @@ def _matches(pattern):
     return sorted(folder / path for path in glob.glob(rest, root_dir=folder, recursive=True))
 
 
-def output_paths(paths, folder, output_format=None):
+def output_paths(
+    paths: Iterable[Path | MatImage], folder: PathLike, output_format: str | None = None
+) -> list[Path]:
     """Where each image is written.
 
     Args:
@@ -113,7 +127,14 @@ def output_paths(paths, folder, output_format=None):
     return list(origins)
 
 
-def check_file(path, output, *, channels=3, overwrite=False, max_pixels=None):
+def check_file(
+    path: str | Path | MatImage,
+    output: PathLike,
+    *,
+    channels: int = 3,
+    overwrite: bool = False,
+    max_pixels: int | None = None,
+) -> tuple[int, int]:
     """Finds what the head of a photograph shows to be impossible, before anything is restored.
 
     Args:
@@ -151,16 +172,16 @@ def check_file(path, output, *, channels=3, overwrite=False, max_pixels=None):
 
 
 def restore_file(
-    model,
-    path,
-    output,
+    model: Runner | keras.Model,
+    path: str | Path | MatImage,
+    output: PathLike,
     *,
-    tile=TILE,
-    quality=None,
-    overwrite=False,
-    max_pixels=None,
-    on_tile=None,
-):
+    tile: int = TILE,
+    quality: int | None = None,
+    overwrite: bool = False,
+    max_pixels: int | None = None,
+    on_tile: Callable[[int, int], object] | None = None,
+) -> list[str]:
     """Restores one photograph and writes it with all that belongs to it.
 
     Args:
@@ -200,7 +221,7 @@ def restore_file(
     return [f"{path}: {note}." for note in photo.notes] + [f"{output}: {note}." for note in lacks]
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     from keras_skd.data.decoding import MAX_PIXELS, READ
     from keras_skd.data.photo_files import FORMATS, QUALITY
@@ -256,7 +277,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import FAILED_CHECK, INTERRUPTED, reported_errors
     from keras_skd.files import output_folder

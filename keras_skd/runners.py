@@ -1,16 +1,24 @@
 """What runs a model on an image: one small protocol for a Keras model and a ``.tflite`` file."""
 
+from __future__ import annotations
+
 import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from keras_skd.errors import InputError, MissingFileError
 from keras_skd.quiet import quiet
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_skd.hints import PathLike
 
 METADATA_NAME = "keras_skd"  # of the entry in a .tflite file's table of metadata
 
@@ -26,11 +34,11 @@ class Runner(Protocol):
             ``name``, ``tile``, ``scheme``, ...; empty for a file of another origin.
     """
 
-    size: tuple | None
+    size: tuple[int, int] | None
     channels: int
-    metadata: dict
+    metadata: dict[str, Any]
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Restores ``(height, width, channels)``, float32 of range 0..1, to the same shape."""
 
 
@@ -47,7 +55,16 @@ class KerasRunner:
         InputError: It does not map one image to one image of the same size.
     """
 
-    def __init__(self, model, size=None, metadata=None):
+    size: tuple[int, int] | None
+    channels: int
+    metadata: dict[str, Any]
+
+    def __init__(
+        self,
+        model: keras.Model,
+        size: tuple[int, int] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ):
         inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
         if not inputs or not outputs or len(inputs) != 1 or len(outputs) != 1:
             raise InputError(
@@ -66,15 +83,15 @@ class KerasRunner:
         self.metadata = metadata or {}
         self._compiled = None
 
-    def with_size(self, size):
+    def with_size(self, size: tuple[int, int]) -> KerasRunner:
         """The same model compiled for one size."""
         return KerasRunner(self.model, size, self.metadata)
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Restores one image; see :class:`Runner`."""
         return self.batch(np.asarray(image, np.float32)[None])[0]
 
-    def batch(self, images):
+    def batch(self, images: np.ndarray) -> np.ndarray:
         """Restores images of one size one by one: ``(n, height, width, channels)``, float32."""
         return np.concatenate([self._run(image[None]).numpy() for image in images])
 
@@ -113,7 +130,11 @@ class TFLiteRunner:
             or uint8, to one of the same size.
     """
 
-    def __init__(self, model, threads=None):
+    size: tuple[int, int] | None
+    channels: int
+    metadata: dict[str, Any]
+
+    def __init__(self, model: PathLike | bytes, threads: int | None = None):
         from ai_edge_litert.interpreter import Interpreter
 
         self.threads = threads or os.cpu_count()
@@ -138,7 +159,7 @@ class TFLiteRunner:
         self._input, self._output = inputs[0], outputs[0]
         self.metadata = read_tflite_metadata(content)
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Restores one image of exactly the model's size; see :class:`Runner`. Not clipped.
 
         Raises:
@@ -195,7 +216,7 @@ def _described(tensors):
     return ", ".join(f"{t['dtype'].__name__} {tuple(map(int, t['shape']))}" for t in tensors)
 
 
-def read_tflite_metadata(content):
+def read_tflite_metadata(content: bytes) -> dict[str, Any]:
     """The metadata that the export wrote into a ``.tflite`` file.
 
     Args:
@@ -214,12 +235,12 @@ def read_tflite_metadata(content):
     return {}
 
 
-def as_runner(model):
+def as_runner(model: Runner | keras.Model) -> Runner:
     """A :class:`Runner` as it is, or a Keras model as one."""
     return model if isinstance(model, Runner) else KerasRunner(model)
 
 
-def load_runner(name_or_file, untrained=False):
+def load_runner(name_or_file: PathLike, untrained: bool = False) -> Runner:
     """Loads what restores images: a preset, a ``.keras`` file or a ``.tflite`` file.
 
     Args:
@@ -241,7 +262,7 @@ def load_runner(name_or_file, untrained=False):
     return KerasRunner(model, metadata=read_metadata(name_or_file))
 
 
-def latencies_ms(call, runs=10):
+def latencies_ms(call: Callable[[], object], runs: int = 10) -> list[float]:
     """Times of ``runs`` calls in milliseconds, after one call to warm up."""
     call()
     times = []
@@ -252,6 +273,6 @@ def latencies_ms(call, runs=10):
     return times
 
 
-def median_ms(call, runs=10):
+def median_ms(call: Callable[[], object], runs: int = 10) -> float:
     """Median of :func:`latencies_ms`."""
     return statistics.median(latencies_ms(call, runs))

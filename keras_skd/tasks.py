@@ -3,11 +3,19 @@
 To add a task, add its row to :data:`_KINDS`. The commands' flags and checks derive from it.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from keras_skd.hints import Degradation, Group
 
 RECORDED = "recorded"  # noise of a data set of pairs: it can be learnt and measured, not made
 DEFAULT_SIGMA = "25"
@@ -90,7 +98,7 @@ class Task:
     noise: str | None = None
     sigma: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks that the three belong together."""
         if self.name not in _KINDS:
             raise InputError(f"--task must be one of {', '.join(TASK_NAMES)}; got {self.name!r}.")
@@ -109,7 +117,7 @@ class Task:
             )
 
     @classmethod
-    def of(cls, name, noise=None, sigma=None):
+    def of(cls, name: str, noise: str | None = None, sigma: str | float | None = None) -> Task:
         """A task with defaults for what is None: Gaussian noise of sigma 25."""
         if name == "denoise":
             noise = noise or NOISES[0]
@@ -118,7 +126,7 @@ class Task:
         return cls(name, noise, None if sigma is None else _text(sigma))
 
     @classmethod
-    def from_metadata(cls, metadata):
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Task | None:
         """The task that a model's file remembers, or None."""
         name = metadata.get("task")
         if name is None:
@@ -127,27 +135,27 @@ class Task:
             return cls(name, RECORDED)
         return cls(name, metadata.get("noise"), metadata.get("sigma"))
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, str | None]:
         """``task``, ``noise`` and ``sigma``, as files remember them."""
         values = asdict(self)
         return {"task": values.pop("name"), **values}
 
     @property
-    def removes(self):
+    def removes(self) -> str:
         """What it takes out of a photograph, for messages."""
         return _KINDS[self.name].removes
 
     @property
-    def channel(self):
+    def channel(self) -> str:
         """What is measured unless something else is asked for: ``rgb`` or ``y``."""
         return _KINDS[self.name].channel
 
     @property
-    def teacher(self):
+    def teacher(self) -> str | None:
         """Name of the bundled preset that teaches it, or None."""
         return _KINDS[self.name].teachers.get(self.noise)
 
-    def degradation(self):
+    def degradation(self) -> Degradation:
         """What makes degraded images from clean ones; see :mod:`keras_skd.data.degradations`.
 
         Raises:
@@ -160,7 +168,7 @@ class Task:
             )
         return _KINDS[self.name].degradations[self.noise](self.sigma)
 
-    def for_groups(self, groups):
+    def for_groups(self, groups: Iterable[Group]) -> tuple[Task, Degradation | None]:
         """The task on some images: that of pairs, or of clean ones.
 
         Pairs bring their own noise, so a noise or level that was asked for would do nothing where
@@ -177,14 +185,20 @@ class Task:
             return (Task(self.name, RECORDED) if self.name == "denoise" else self), None
         return self, self.degradation()
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Such as ``denoise (gaussian, sigma 0-50)``."""
         details = [self.noise, self.sigma and f"sigma {self.sigma}"]
         details = ", ".join(filter(None, details))
         return f"{self.name} ({details})" if details else self.name
 
 
-def resolved(known, name=None, noise=None, sigma=None, source="the model"):
+def resolved(
+    known: Task | None,
+    name: str | None = None,
+    noise: str | None = None,
+    sigma: str | float | None = None,
+    source: object = "the model",
+) -> Task:
     """The task of a command: what the model remembers, and what the user said.
 
     Args:
@@ -234,7 +248,7 @@ def resolved(known, name=None, noise=None, sigma=None, source="the model"):
     return replace(asked)
 
 
-def sigma_range(text):
+def sigma_range(text: str | float | None) -> tuple[float, float]:
     """``"25"`` or ``"0-50"`` as ``(least, greatest)``, in 8-bit units.
 
     Raises:

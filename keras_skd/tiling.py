@@ -4,13 +4,23 @@ The algorithm, with its constants, is written down in ``docs/tiling.md``, so tha
 (the Android app) give the same image.
 """
 
+from __future__ import annotations
+
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.runners import as_runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import keras
+
+    from keras_skd.runners import Runner
 
 TILE = 256
 # The tile's side over these, rounded down, is: the least overlap of neighbours; the part of it in
@@ -39,7 +49,7 @@ class Span:
     fade_out: int
 
 
-def spans(length, tile):
+def spans(length: int, tile: int) -> list[Span]:
     """Places tiles along one axis.
 
     As few tiles as overlap by at least ``tile / 8``, spread evenly over the image and its margins,
@@ -70,7 +80,12 @@ def spans(length, tile):
     ]
 
 
-def restore_tiled(model, image, tile=TILE, on_tile=None):
+def restore_tiled(
+    model: Runner | keras.Model,
+    image: np.ndarray,
+    tile: int = TILE,
+    on_tile: Callable[[int, int], object] | None = None,
+) -> np.ndarray:
     """Runs a model over an image of any size, tile by tile.
 
     Memory beside the image and the result is that of one tile, its pass through the model, and the
@@ -143,7 +158,7 @@ def restore_tiled(model, image, tile=TILE, on_tile=None):
     return result
 
 
-def fade_in_weights(length):
+def fade_in_weights(length: int) -> np.ndarray:
     """Weights of the later tile in a cross-fade, ``3 t^2 - 2 t^3`` at ``t = (i + 1/2) / length``.
 
     Reversed they are those of the earlier tile: the two sum to one in every pixel.
@@ -152,7 +167,7 @@ def fade_in_weights(length):
     return t * t * (3 - 2 * t)
 
 
-def tile_runner(model, tile=TILE):
+def tile_runner(model: Runner | keras.Model, tile: int = TILE) -> Runner:
     """Prepares a model for many calls of :func:`restore_tiled`.
 
     Args:
@@ -196,7 +211,7 @@ def _patch(image, row, column, size):
     return image[np.ix_(*indices)]
 
 
-def reflected(index, length):
+def reflected(index: np.ndarray, length: int) -> np.ndarray:
     """Indices mirrored into ``0..length - 1`` about the centres of the border pixels.
 
     As NumPy's ``pad(mode="reflect")``, however far the index lies outside.

@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments; every default is :class:`~keras_skd.training.TrainingConfig`'s."""
     from keras_skd.training.settings import add_arguments
 
@@ -16,7 +17,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors, resumable
     from keras_skd.quiet import import_tensorflow, quiet

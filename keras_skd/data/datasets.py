@@ -7,6 +7,7 @@
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from keras_skd.data.layouts import (
 from keras_skd.data.mat_files import dnd_crops, sidd_blocks
 from keras_skd.data.matching import flat_pairs, match_sides, natural, some
 from keras_skd.errors import InputError, MissingFileError
+from keras_skd.hints import Group, PathLike
 from keras_skd.tasks import TASK_NAMES, Task
 
 _LISTED = 8  # folders that a message lists
@@ -51,7 +53,7 @@ class DataSet:
     task: str | None = None
     note: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         count = len(self.groups)
         what = {
             "pairs": f"{count} pairs of input and target",
@@ -62,7 +64,9 @@ class DataSet:
         return f"{self.folder}: {title}{what}" + (f" ({self.note})" if self.note else "")
 
 
-def recognise(folder, split="test", task=None, *, blur="blur"):
+def recognise(
+    folder: PathLike, split: str = "test", task: str | None = None, *, blur: str = "blur"
+) -> DataSet:
     """Finds out what a folder holds.
 
     Args:
@@ -112,7 +116,14 @@ def recognise(folder, split="test", task=None, *, blur="blur"):
     return data
 
 
-def find_groups(folder, task, split="test", report=None, *, blur="blur"):
+def find_groups(
+    folder: PathLike,
+    task: str,
+    split: str = "test",
+    report: Callable[[str], object] | None = None,
+    *,
+    blur: str = "blur",
+) -> list[Group]:
     """The images of a folder, for training or measuring.
 
     Args:

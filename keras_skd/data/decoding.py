@@ -4,11 +4,14 @@
 :class:`UnsupportedImageError` that says what the file is; what is damaged says that.
 """
 
+from __future__ import annotations
+
 import io
 import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +45,7 @@ from keras_skd.data.tiff_files import (
     tiff_layout,
 )
 from keras_skd.errors import InputError, MissingFileError
+from keras_skd.hints import PathLike
 
 # Above the largest photographs, of 200 megapixels; what claims more is taken for a bomb.
 MAX_PIXELS = 256_000_000
@@ -59,13 +63,13 @@ class UnsupportedImageError(InputError):
     """An intact image of a kind that is not handled; the message says which and what to do."""
 
 
-def unread(what):
+def unread(what: object) -> UnsupportedImageError:
     """The error for an intact file that is ``what``."""
     return UnsupportedImageError(f"is {what}; this kind is not read; convert it to PNG or JPEG.")
 
 
 @contextmanager
-def opened(path, max_pixels=None):
+def opened(path: PathLike, max_pixels: int | None = None) -> Iterator[Picture]:
     """Opens an image file; whatever goes wrong while the block decodes it names the file.
 
     Args:
@@ -164,7 +168,9 @@ class Picture:
         chunks: PNG's ``(name, data)`` of colours and words, without those of the attributes above.
     """
 
-    kind = None
+    kind: str | None = None
+    height: int
+    width: int
     grey = transparent = False
     lossless = True
     exif = icc_profile = xmp = photoshop = comment = dpi = None
@@ -174,19 +180,19 @@ class Picture:
         self.notes = []
 
     @cached_property
-    def exif_tags(self):
+    def exif_tags(self) -> Tags:
         """:class:`~keras_skd.data.tags.Tags` of the EXIF block; empty ones of none or a damaged."""
         return parsed_block(self.exif)
 
     @property
-    def orientation(self):
+    def orientation(self) -> int:
         """1..8, how a viewer turns the pixels; see :func:`upright`."""
         if self.exif_tags.directories and self.exif_tags.number(274) is not None:
             return self.exif_tags.orientation
         found = _XMP_ORIENTATION.search(self.xmp or b"")
         return int(found[1]) if found else 1
 
-    def samples(self):
+    def samples(self) -> np.ndarray:
         """Decodes the pixels.
 
         Returns:
@@ -196,7 +202,7 @@ class Picture:
         raise NotImplementedError
 
 
-def parsed_block(block):
+def parsed_block(block: bytes | None) -> Tags:
     """:class:`~keras_skd.data.tags.Tags` of an EXIF block; without directories if it is damaged."""
     try:
         return parse_tags(block) if block else Tags()
@@ -250,7 +256,7 @@ def _converted(image, convert, channels):
     return result
 
 
-def rgb_of_cmyk(inks, icc_profile):
+def rgb_of_cmyk(inks: np.ndarray, icc_profile: bytes | None) -> tuple[np.ndarray, bool]:
     """sRGB of amounts of ink.
 
     Args:
@@ -566,7 +572,7 @@ def _divide_by_alpha(samples):
         samples[start : start + step, :, :-1] = colours
 
 
-def upright(array, orientation):
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     """An image as EXIF's orientation says that it is viewed; a view of the same memory.
 
     Args:
@@ -587,7 +593,7 @@ def upright(array, orientation):
     return array
 
 
-def eight_bits(array):
+def eight_bits(array: np.ndarray) -> np.ndarray:
     """uint16 rounded to uint8, ``v / 257``; uint8 as it is."""
     if array.dtype == np.uint8:
         return array

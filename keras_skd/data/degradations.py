@@ -6,6 +6,8 @@ is validated on, and ``margin``: the pixels beyond the border that reach into an
 margin it has ``within_margin()`` too, for images that bring those pixels.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_skd.errors import InputError
+from keras_skd.hints import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class GaussianNoise:
     sigma_max: float
     margin = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the range."""
         if not 0 <= self.sigma_min <= self.sigma_max <= 255:
             raise InputError(
@@ -40,15 +43,15 @@ class GaussianNoise:
             )
 
     @property
-    def middle(self):
+    def middle(self) -> float:
         """The level at which a blind model is validated, in 8-bit units."""
         return (self.sigma_min + self.sigma_max) / 2
 
-    def fixed(self):
+    def fixed(self) -> GaussianNoise:
         """Noise of the middle level alone."""
         return GaussianNoise(self.middle, self.middle)
 
-    def __call__(self, clean, seed):
+    def __call__(self, clean: Tensor, seed: Tensor) -> Tensor:
         """Degrades a batch.
 
         Args:
@@ -139,7 +142,7 @@ class CameraNoise:
     contrast: tuple = (0.2, 1.0)
     margin = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the ranges."""
         if not 0 < self.shot_min <= self.shot_max <= 1:
             raise InputError(
@@ -153,13 +156,13 @@ class CameraNoise:
                     f"the camera's {name} must be a range within {low}..{high}; got {first}-{last}."
                 )
 
-    def fixed(self):
+    def fixed(self) -> CameraNoise:
         """Noise of the middle of every range (of the logarithms for ``shot``)."""
         shot = math.sqrt(self.shot_min * self.shot_max)
         middles = {name: (sum(getattr(self, name)) / 2,) * 2 for name, *_ in _CAMERA_RANGES}
         return CameraNoise(shot, shot, **middles)
 
-    def __call__(self, clean, seed):
+    def __call__(self, clean: Tensor, seed: Tensor) -> Tensor:
         """Degrades a batch; see the module for the arguments. The result is in 0..1.
 
         Grey images, of one channel, get the luma of the noise that a grey scene would have.
@@ -309,7 +312,7 @@ class Rain:
     layers: int = 3
     margin = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the ranges."""
         for name, low, high in (
             ("amount", 0, 10),
@@ -331,11 +334,11 @@ class Rain:
         if not 0 <= self.added <= 1:
             raise InputError(f"the share of added rain must be 0..1; got {self.added}.")
 
-    def fixed(self):
+    def fixed(self) -> Rain:
         """Rain of the same ranges: a seed fixes it."""
         return self
 
-    def __call__(self, clean, seed):
+    def __call__(self, clean: Tensor, seed: Tensor) -> Tensor:
         """Degrades a batch; see the module for the arguments. The result is in 0..1."""
         seeds = tf.random.split(seed, 4)
         batch = tf.shape(clean)[0]
@@ -488,7 +491,7 @@ class MotionBlur:
     noise: tuple = (0.0, 3.0)
     radius: int = 14
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the ranges."""
         low, high = self.extent
         if not 0 < low <= high <= 2 * self.radius - 1:
@@ -510,15 +513,15 @@ class MotionBlur:
             )
 
     @property
-    def margin(self):
+    def margin(self) -> int:
         """The pixels beyond a patch's border that its blur needs."""
         return self.radius
 
-    def fixed(self):
+    def fixed(self) -> MotionBlur:
         """Blur of the same ranges: a seed fixes it."""
         return self
 
-    def kernels(self, batch, seed):
+    def kernels(self, batch: int | Tensor, seed: Tensor) -> Tensor:
         """Random kernels.
 
         Args:
@@ -561,11 +564,11 @@ class MotionBlur:
         weights = tf.maximum(0.0, 1 - tf.abs(path[..., None] - pixels))
         return tf.einsum("bti,btj->bij", weights[:, :, 0], weights[:, :, 1]) / steps
 
-    def __call__(self, clean, seed):
+    def __call__(self, clean: Tensor, seed: Tensor) -> Tensor:
         """Degrades a batch; see the module for the arguments. The result is in 0..1."""
         return self.within_margin(reflect_pad(clean, self.radius), seed)
 
-    def within_margin(self, clean, seed):
+    def within_margin(self, clean: Tensor, seed: Tensor) -> Tensor:
         """Degrades what has its surroundings: ``clean`` less :attr:`margin` pixels on each side."""
         radius, size = self.radius, 2 * self.radius + 1
         light = tf.transpose(to_linear(clean), (0, 3, 1, 2))
@@ -604,7 +607,7 @@ class MotionBlur:
         return tf.where(chosen < self.still, moves, 1.0)
 
 
-def reflect_pad(images, margin):
+def reflect_pad(images: Tensor, margin: int) -> Tensor:
     """Mirrors ``(batch, height, width, channels)`` about its border pixels, however small it is."""
     for axis in (1, 2):
         size = tf.shape(images)[axis]
@@ -613,13 +616,13 @@ def reflect_pad(images, margin):
     return images
 
 
-def to_linear(srgb):
+def to_linear(srgb: Tensor) -> Tensor:
     """Light from sRGB values, both in 0..1 (IEC 61966-2-1)."""
     srgb = tf.clip_by_value(srgb, 0.0, 1.0)
     return tf.where(srgb <= 0.04045, srgb / 12.92, _power((srgb + 0.055) / 1.055, 2.4))
 
 
-def to_srgb(linear):
+def to_srgb(linear: Tensor) -> Tensor:
     """sRGB values from light, both in 0..1; what lies outside is clipped, as a sensor clips."""
     linear = tf.clip_by_value(linear, 0.0, 1.0)
     # The power's slope is infinite at 0, where the other branch is taken.

@@ -54,7 +54,7 @@ _BRANDS = {
 }
 
 
-def other_kind(head):
+def other_kind(head: bytes) -> str | None:
     """What a file is.
 
     Args:

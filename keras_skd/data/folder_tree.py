@@ -1,6 +1,9 @@
 """A folder of images as a tree of names; nothing is opened."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +12,7 @@ from keras_skd.data.images import is_image
 from keras_skd.data.layouts import normalised
 from keras_skd.data.matching import natural
 from keras_skd.errors import InputError, MissingFileError
+from keras_skd.hints import PathLike
 
 DEPTH = 6  # folders below the one given
 
@@ -23,7 +27,7 @@ class Tree:
     has_mat: bool
 
     @classmethod
-    def read(cls, path, depth=DEPTH):
+    def read(cls, path: Path, depth: int = DEPTH) -> Tree:
         """Reads a folder and those below it."""
         files, folders, has_mat = [], [], False
         try:
@@ -43,32 +47,32 @@ class Tree:
         return cls(path, files, folders, has_mat or any(inner.has_mat for inner in folders))
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The folder's name."""
         return self.path.name
 
     @cached_property
-    def count(self):
+    def count(self) -> int:
         """Number of images, those in folders included."""
         return len(self.files) + sum(inner.count for inner in self.folders)
 
-    def walk(self, prefix=""):
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, Path]]:
         """``(name, path)`` of all images; names are relative, without suffix, composed Unicode."""
         for path in self.files:
             yield prefix + normalised(path.stem), path
         for inner in self.folders:
             yield from inner.walk(f"{prefix}{normalised(inner.name)}/")
 
-    def images(self):
+    def images(self) -> dict[str, Path]:
         """All images by name; raises as :func:`by_name`."""
         return by_name(self.walk())
 
-    def here(self):
+    def here(self) -> dict[str, Path]:
         """The images directly in this folder by name; raises as :func:`by_name`."""
         return by_name((normalised(path.stem), path) for path in self.files)
 
 
-def by_name(named):
+def by_name(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     """A dict of ``(name, path)``.
 
     Raises:
@@ -85,7 +89,7 @@ def by_name(named):
     return images
 
 
-def find_folders(folder):
+def find_folders(folder: PathLike) -> Iterator[Path]:
     """A folder and those below it, without hidden ones.
 
     Raises:
@@ -100,7 +104,7 @@ def find_folders(folder):
         waiting += tree.folders
 
 
-def read_tree(folder):
+def read_tree(folder: PathLike) -> Tree:
     """Reads the names in a folder: a :class:`Tree`.
 
     Raises:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_skd.data.decoding import MAX_PIXELS, eight_bits, opened, upright
 from keras_skd.errors import InputError, MissingFileError
+from keras_skd.hints import ImageSource, PathLike
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -24,7 +25,7 @@ __all__ = [
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def list_images(folder):
+def list_images(folder: PathLike) -> list[Path]:
     """The image files directly in ``folder``, sorted by name; hidden files are left out.
 
     Raises:
@@ -46,12 +47,12 @@ def list_images(folder):
     return files
 
 
-def is_image(path):
+def is_image(path: Path) -> bool:
     """Whether the name is that of an image file, and not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def read_image(path):
+def read_image(path: PathLike) -> np.ndarray:
     """Decodes an image file to RGB of 8 bits.
 
     Grey, palette and CMYK images become RGB, 16 bits are rounded to 8 (``v / 257``), transparency
@@ -75,7 +76,7 @@ def read_image(path):
         return np.ascontiguousarray(upright(array, picture.orientation))
 
 
-def load_image(source):
+def load_image(source: ImageSource) -> np.ndarray:
     """The RGB image that ``source`` stands for.
 
     Args:
@@ -94,14 +95,14 @@ def load_image(source):
     return source.read() if hasattr(source, "read") else read_image(source)
 
 
-def image_name(source):
+def image_name(source: ImageSource) -> str:
     """What the source of :func:`load_image` is called in tables and files, without a folder."""
     if isinstance(source, np.ndarray):
         return "array"
     return source.name if hasattr(source, "read") else Path(source).name
 
 
-def image_size(path):
+def image_size(path: PathLike) -> tuple[int, int]:
     """``(height, width)`` in pixels as :func:`read_image` returns them, without decoding.
 
     Raises:
@@ -113,7 +114,7 @@ def image_size(path):
         return size[::-1] if picture.orientation in (5, 6, 7, 8) else size
 
 
-def write_png(path, image):
+def write_png(path: PathLike, image: np.ndarray) -> None:
     """Writes ``(height, width, 3)`` in 0..1 as an 8-bit PNG, under a temporary name until done."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
@@ -121,7 +122,7 @@ def write_png(path, image):
     temporary.replace(path)
 
 
-def to_uint8(image):
+def to_uint8(image: np.ndarray) -> np.ndarray:
     """Rounds an image of range 0..1 to 8 bits, clipping what lies outside.
 
     Raises:

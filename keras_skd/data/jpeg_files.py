@@ -5,6 +5,8 @@ ITU-T T.81 (JPEG), T.871 (JFIF), EXIF 2.32, Adobe's XMP part 3 and ICC.1 annex B
 
 import os
 import struct
+from collections.abc import Sequence
+from typing import BinaryIO
 
 SOI = b"\xff\xd8"
 APP1, APP2, APP13, COMMENT = 0xE1, 0xE2, 0xED, 0xFE
@@ -18,7 +20,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without content
 
 
-def read_segments(file):
+def read_segments(file: BinaryIO) -> list[tuple[int, bytes]]:
     """The segments before the first scan.
 
     Args:
@@ -48,7 +50,7 @@ def read_segments(file):
     return segments
 
 
-def unread_kind(segments):
+def unread_kind(segments: Sequence[tuple[int, bytes]]) -> str | None:
     """What kind of JPEG this is, if none that general decoders read; None otherwise."""
     for marker, content in segments:
         if marker in _FRAMES and content:
@@ -63,7 +65,7 @@ def unread_kind(segments):
     return None
 
 
-def payload(segments, marker, head):
+def payload(segments: Sequence[tuple[int, bytes]], marker: int, head: bytes) -> bytes | None:
     """The content of the first segment of a kind behind its head, or None."""
     for number, content in segments:
         if number == marker and content.startswith(head):
@@ -71,7 +73,7 @@ def payload(segments, marker, head):
     return None
 
 
-def with_segments(content, segments):
+def with_segments(content: bytes, segments: Sequence[tuple[int, bytes]]) -> list[bytes]:
     """Inserts segments into a JPEG file, behind its JFIF segment.
 
     Args:
@@ -90,7 +92,7 @@ def with_segments(content, segments):
     return [content[:place], *inserted, content[place:]]
 
 
-def icc_segments(profile):
+def icc_segments(profile: bytes) -> list[tuple[int, bytes]]:
     """A colour profile as APP2 segments, as many as it needs.
 
     Returns:

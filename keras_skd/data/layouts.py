@@ -6,7 +6,9 @@ the words below say which side a folder or a file is on, and some of them for wh
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 TASK_TITLES = {"denoise": "denoising", "derain": "deraining", "deblur": "deblurring"}
 
@@ -71,12 +73,12 @@ class FolderName:
     rest: tuple
 
 
-def normalised(name):
+def normalised(name: str) -> str:
     """A name in composed Unicode, so that the same letters are equal however they were written."""
     return unicodedata.normalize("NFC", name)
 
 
-def read_folder_name(name):
+def read_folder_name(name: str) -> FolderName:
     """What a folder's name says: a :class:`FolderName`."""
     words = _words(name)
     found = [word for word in words if word in _SIDES]
@@ -91,7 +93,7 @@ def read_folder_name(name):
     return FolderName(sides.pop(), found[0], tasks[0] if tasks else None, split, rest)
 
 
-def read_file_name(stem):
+def read_file_name(stem: str) -> tuple[str | None, str | None]:
     """``(side, task)`` of a file's name without suffix; ``(None, None)`` if it names none."""
     marks = [_mark(word) for word in _words(stem)]
     found = [_FILE_SIDES[mark] for mark, _ in marks if mark]
@@ -100,7 +102,7 @@ def read_file_name(stem):
     return found[0][0], next((task for _, task in found if task), None)
 
 
-def common_name(stem, numbers=False):
+def common_name(stem: str, numbers: bool = False) -> str:
     """A file's name without the words that mark it as input or target.
 
     ``rain-001`` and ``norain-001`` give ``001``, ``7_in`` and ``7_gt`` give ``7``, ``norain-1x2``
@@ -155,7 +157,7 @@ class Layout:
     is_sure: bool = False  # such inputs without targets are not clean photographs
 
 
-def layouts(split, blur):
+def layouts(split: str, blur: str) -> tuple[Layout, ...]:
     """The known layouts, for a split (HIDE) and for GoPro's ``"blur"`` or ``"blur_gamma"``."""
     hide = {"train": r"train/([^/]+)", "test": r"test/(?:[^/]+/)?([^/]+)"}[split]
     sidd = r"(?:Data/)?(?:\d{4}_\d{3}_[^/]*/)?(?:\d+_)?"
@@ -192,7 +194,7 @@ _CLEAN_SETS_BY_FILES = (  # whatever the folder is called: pattern of the names,
 )
 
 
-def paired_set(folder):
+def paired_set(folder: Path) -> tuple[str | None, str | None]:
     """``(name, task)`` of the data set of pairs after which a folder is called, or two Nones.
 
     The folders above are asked only while the name says nothing but a split and the like: a set of
@@ -208,7 +210,7 @@ def paired_set(folder):
     return None, None
 
 
-def clean_set(folder, stems):
+def clean_set(folder: Path, stems: Collection[str]) -> str | None:
     """The set of clean images by its folder's name or by the names of its files, or None."""
     for known, pattern, count in _CLEAN_SETS_BY_FILES:
         if len(stems) == count and all(re.fullmatch(pattern, stem) for stem in stems):
@@ -216,7 +218,7 @@ def clean_set(folder, stems):
     return next(filter(None, (_called(part, _CLEAN_SETS) for part in _telling_parts(folder))), None)
 
 
-def is_known_set(name):
+def is_known_set(name: str) -> bool:
     """Whether a folder's own name is that of a data set."""
     every = (*_CLEAN_SETS, *(name for names in _PAIRED_SETS.values() for name in names))
     return _called(name, every) is not None

@@ -4,6 +4,8 @@ Both kinds of file are read, version 5 to 7 (of either byte order) and 7.3 (HDF5
 without the images; of a 7.3 file an image is read by itself, of an older one the whole array is.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,15 +35,15 @@ class MatImage:
     name: str
     size: tuple = ()
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.path}:{self.name}"
 
     @property
-    def number(self):
+    def number(self) -> tuple[int, ...]:
         """``(scene, block)`` or ``(image, crop)``, from 0."""
         return tuple(int(part) - 1 for part in self.name.split("_"))
 
-    def read(self):
+    def read(self) -> np.ndarray:
         """Decodes the image.
 
         Returns:
@@ -55,7 +57,7 @@ class MatImage:
             image = np.rint(image * 255).astype(np.uint8)
         return image
 
-    def read_float(self):
+    def read_float(self) -> np.ndarray:
         """Decodes the image without rounding DND's to 8 bits.
 
         Returns:
@@ -94,7 +96,9 @@ class MatImage:
             return _variable(file, self.path, self.variable)[(..., *reversed(where))].T
 
 
-def sidd_blocks(folder, benchmark=False):
+def sidd_blocks(
+    folder: Path, benchmark: bool = False
+) -> tuple[str, str, list[tuple[MatImage, ...]]] | None:
     """SIDD's validation blocks, or its benchmark's, which have no ground truth.
 
     Args:
@@ -142,7 +146,7 @@ def _blocks(path):
     ]
 
 
-def dnd_crops(folder):
+def dnd_crops(folder: Path) -> tuple[str, str, list[tuple[MatImage, ...]]] | None:
     """DND's 20 crops of each sRGB image, without ground truth.
 
     Returns:

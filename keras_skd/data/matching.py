@@ -2,12 +2,14 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from keras_skd.data.layouts import common_name, read_file_name
 from keras_skd.errors import InputError
 
 
-def match_sides(inputs, targets):
+def match_sides(inputs: Mapping[str, Path], targets: Mapping[str, Path]) -> list[tuple[Path, Path]]:
     """Pairs two folders by the names of their files.
 
     Tried in turn, and taken only where nothing is left over: equal names; names that differ in
@@ -42,7 +44,9 @@ def match_sides(inputs, targets):
     raise AssertionError("sides of equal names are pairs")
 
 
-def flat_pairs(folder, files):
+def flat_pairs(
+    folder: Path, files: Mapping[str, Path]
+) -> tuple[list[tuple[Path, Path]], str | None] | None:
     """Pairs whose inputs and targets lie in one folder, as ``7_in.png`` and ``7_gt.png``.
 
     Args:
@@ -97,13 +101,13 @@ def flat_pairs(folder, files):
     )
 
 
-def natural(name):
+def natural(name: str | Path) -> list[int | str]:
     """A key that sorts 2 before 10."""
     parts = re.split(r"(\d+)", str(name))
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
-def some(names):
+def some(names: Sequence[object]) -> str:
     """The first names of a list, for a message."""
     return ", ".join(map(str, names[:5])) + (" ..." if len(names) > 5 else "")
 

@@ -1,5 +1,6 @@
 """The one way from images to pairs: training, validation, evaluation, calibration and the demo."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +9,20 @@ import tensorflow as tf
 from keras_skd.data.images import image_name, image_size, load_image
 from keras_skd.data.mat_files import MatImage
 from keras_skd.errors import InputError
+from keras_skd.hints import Degradation, Group, ImageSource, Tensor
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def make_pairs(images, degradation=None, seed=(0, 0), *, channels=3, margin=0, recorded=None):
+def make_pairs(
+    images: Tensor,
+    degradation: Degradation | None = None,
+    seed: Tensor = (0, 0),
+    *,
+    channels: int = 3,
+    margin: int = 0,
+    recorded: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Degraded and clean images of a batch. Works in eager mode and in ``tf.data`` graphs.
 
     Args:
@@ -74,15 +84,21 @@ class ImagePairs:
         channels: 3, or 1 for grey images.
     """
 
-    def __init__(self, groups, degradation=None, seed=0, channels=3):
+    def __init__(
+        self,
+        groups: Iterable[Group],
+        degradation: Degradation | None = None,
+        seed: int = 0,
+        channels: int = 3,
+    ):
         self.groups, self.channels = list(groups), channels
         self._degradation, self._seed = degradation, seed
         self.names = image_names(self.groups)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Pair:
         """The :class:`Pair` at ``index``.
 
         Raises:
@@ -101,7 +117,7 @@ class ImagePairs:
         )
         return Pair(self.names[index], degraded[0].numpy(), clean[0].numpy())
 
-    def check_sizes(self, smallest):
+    def check_sizes(self, smallest: int) -> None:
         """Checks every image's size by the head of its file, so that nothing is found late.
 
         Args:
@@ -119,11 +135,11 @@ class ImagePairs:
                     f"{smallest}x{smallest}."
                 )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
 
 
-def size_of(source):
+def size_of(source: ImageSource) -> tuple[int, int]:
     """``(height, width)`` of what :func:`~keras_skd.data.images.load_image` takes.
 
     By the head of a file, without decoding.
@@ -133,7 +149,7 @@ def size_of(source):
     return source.size if isinstance(source, MatImage) else image_size(source)
 
 
-def image_names(groups):
+def image_names(groups: Sequence[Group]) -> list[str]:
     """What the images are called in tables: file names, with their folders where those repeat."""
     names = [image_name(group[0]) for group in groups]
     if len(set(names)) < len(names) and all(hasattr(group[0], "parts") for group in groups):

@@ -1,5 +1,7 @@
 """Photographs as files: pixels with everything that belongs to them, read and written back."""
 
+from __future__ import annotations
+
 import io
 import os
 import struct
@@ -27,6 +29,7 @@ from keras_skd.data.tags import MAKER_NOTE, THUMBNAIL, Tag, Tags, tags_block
 from keras_skd.data.tiff_files import descriptive, write_tiff
 from keras_skd.errors import InputError, OutputError
 from keras_skd.files import replaced
+from keras_skd.hints import PathLike
 
 FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 QUALITY = 95
@@ -80,7 +83,7 @@ class Photo:
     lossless: bool = False
     notes: tuple = ()
 
-    def with_pixels(self, pixels):
+    def with_pixels(self, pixels: np.ndarray) -> Photo:
         """The same photograph with other pixels, ``(height, width, 3)``.
 
         Of a grey one the mean of the channels counts; there may be one channel.
@@ -95,7 +98,7 @@ class Photo:
         return replace(self, pixels=pixels)
 
 
-def read_photo(path, max_pixels=None):
+def read_photo(path: PathLike, max_pixels: int | None = None) -> Photo:
     """Reads a photograph with its transparency, orientation, profile and depth.
 
     PNG, JPEG, WebP, TIFF and BMP, see ``docs/data.md``. Palettes and CMYK become RGB, depths below
@@ -136,7 +139,7 @@ def read_photo(path, max_pixels=None):
         )
 
 
-def check_output(path, height, width, transparent=False):
+def check_output(path: PathLike, height: int, width: int, transparent: bool = False) -> None:
     """Finds what makes a photograph impossible to write, before it is restored.
 
     Args:
@@ -191,7 +194,7 @@ def _format(path):
     return file_format
 
 
-def write_photo(path, photo, quality=None):
+def write_photo(path: PathLike, photo: Photo, quality: int | None = None) -> list[str]:
     """Writes a photograph in the format of the name's suffix, under a temporary name until done.
 
     16 bits are kept in PNG and TIFF, and rounded to 8 in JPEG, WebP and BMP. BMP holds no

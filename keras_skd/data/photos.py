@@ -21,7 +21,7 @@ TRAINING_PHOTOS = ("astronaut", "coffee")
 VALIDATION_PHOTOS = ("chelsea", "rocket")
 
 
-def training_photos(dead_leaves=16, size=256):
+def training_photos(dead_leaves: int = 16, size: int = 256) -> dict[str, np.ndarray]:
     """The embedded training images.
 
     Args:
@@ -38,7 +38,7 @@ def training_photos(dead_leaves=16, size=256):
     return images
 
 
-def validation_photos():
+def validation_photos() -> dict[str, np.ndarray]:
     """The embedded validation photographs: name to uint8 array ``(height, width, 3)``."""
     return {name: _photo(name) for name in VALIDATION_PHOTOS}
 
@@ -49,7 +49,7 @@ def _photo(name):
     return np.ascontiguousarray(getattr(data, name)()[..., :3])
 
 
-def dead_leaves_image(size, seed, palette):
+def dead_leaves_image(size: int, seed: int, palette: np.ndarray) -> np.ndarray:
     """A dead-leaves image: overlapping discs of random place, radius and colour.
 
     Radii follow the density ``r^-3`` between 3 pixels and a half of the image, which makes the

@@ -1,24 +1,28 @@
 """The ``tf.data`` pipeline: from decoded images to batches of pairs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from keras_skd.data.pairs import ImagePairs, make_pairs
+from keras_skd.data.store import ImageStore
 from keras_skd.errors import InputError
+from keras_skd.hints import Degradation
 from keras_skd.tiling import reflected
 
 
 def training_batches(
-    store,
+    store: ImageStore,
     *,
-    patch_size,
-    batch_size,
-    steps,
-    degradation=None,
-    seed=0,
-    first_step=0,
-    channels=3,
-):
+    patch_size: int,
+    batch_size: int,
+    steps: int,
+    degradation: Degradation | None = None,
+    seed: int = 0,
+    first_step: int = 0,
+    channels: int = 3,
+) -> tf.data.Dataset:
     """Batches of random, flipped and rotated patches.
 
     Batch ``i`` depends on ``(seed, i)`` alone, so a resumed run sees exactly the batches that an
@@ -97,7 +101,14 @@ def _random_patch(store, patch_size, margin, generator):
     return np.stack(patches)
 
 
-def validation_batches(groups, degradation=None, *, crop=256, seed=0, channels=3):
+def validation_batches(
+    groups: Sequence[tuple[np.ndarray, ...]],
+    degradation: Degradation | None = None,
+    *,
+    crop: int = 256,
+    seed: int = 0,
+    channels: int = 3,
+) -> tf.data.Dataset:
     """Fixed validation pairs: the centre of every image, with noise that never changes.
 
     Args:

@@ -6,8 +6,12 @@ Portable Network Graphics, third edition (W3C, 2025).
 import os
 import struct
 import zlib
+from collections.abc import Iterable
+from typing import BinaryIO
 
 import numpy as np
+
+from keras_skd.hints import PathLike
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -23,7 +27,7 @@ _PIECE = 2**22  # bytes of rows that are filtered at once
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
-def read_chunks(file):
+def read_chunks(file: BinaryIO) -> list[tuple[bytes, bytes]]:
     """The chunks of a PNG file that say something beside its pixels.
 
     Args:
@@ -51,7 +55,9 @@ def read_chunks(file):
     return chunks
 
 
-def write_png_file(path, array, chunks=()):
+def write_png_file(
+    path: PathLike, array: np.ndarray, chunks: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     """Writes a PNG of 8 or 16 bits, row by row.
 
     Args:

@@ -13,10 +13,12 @@ import hashlib
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keras_skd.data.layouts import common_name, normalised, paired_set, read_folder_name
 from keras_skd.errors import InputError
+from keras_skd.hints import Group
 
 # Scenes as the data sets name them, in file names ...
 _IN_FILES = (
@@ -41,7 +43,7 @@ _DATE = re.compile(r"(19|20)\d\d((0\d|1[0-2])[0-3]\d)?")
 _SAMPLE = 1 << 16  # bytes that are compared before whole files are
 
 
-def scene_of(group, root=None):
+def scene_of(group: Group, root: Path | None = None) -> str:
     """What scene a group shows, by the names of its files and folders.
 
     Args:
@@ -62,7 +64,9 @@ def scene_of(group, root=None):
     return named or _by_number(target, root)[0]
 
 
-def held_out(groups, share=20, report=None):
+def held_out(
+    groups: Sequence[Group], share: int = 20, report: Callable[[str], object] | None = None
+) -> tuple[list[Group], list[Group]]:
     """Splits groups into those to train on and those to validate with, by scene.
 
     The same groups are split in the same way every time and in every place. About one image of
@@ -100,7 +104,7 @@ def held_out(groups, share=20, report=None):
     )
 
 
-def spread(groups, count):
+def spread(groups: Sequence[Group], count: int) -> list[Group]:
     """At most ``count`` groups, evenly from the whole list, so that they are not of one scene.
 
     Args:
@@ -114,7 +118,7 @@ def spread(groups, count):
     return [groups[place * len(groups) // count] for place in range(count)]
 
 
-def same_scenes(groups):
+def same_scenes(groups: Sequence[Group]) -> list[int]:
     """Which groups show the same scene, by their names and by equal targets.
 
     Args:

@@ -1,18 +1,23 @@
 """Training images, decoded once and kept on disk."""
 
+from __future__ import annotations
+
 import hashlib
 import itertools
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from tqdm import tqdm
 
 from keras_skd.data.images import image_size, load_image
 from keras_skd.errors import InputError, OutputError
+from keras_skd.hints import Group, PathLike
 
 _RESERVE = 64 * 2**20  # bytes left free for checkpoints and logs
 _AT_ONCE = 8  # groups that are decoded ahead of the one that is written
@@ -42,7 +47,7 @@ class ImageStore:
         OutputError: The disk is too small for the decoded images.
     """
 
-    def __init__(self, images, minimum_size, folder=None):
+    def __init__(self, images: Sequence[Group], minimum_size: int, folder: PathLike | None = None):
         folder = Path(folder or tempfile.gettempdir())
         needed = sum(_decoded_bytes(image) for group in images for image in group)
         free = shutil.disk_usage(folder).free
@@ -67,7 +72,12 @@ class ImageStore:
         self._stops, self._thresholds = [len(self)], None
 
     @classmethod
-    def mixed(cls, parts, minimum_size, folder=None):
+    def mixed(
+        cls,
+        parts: Sequence[tuple[Sequence[Group], float]],
+        minimum_size: int,
+        folder: PathLike | None = None,
+    ) -> ImageStore:
         """A store of several folders, each with its share of the samples.
 
         Args:
@@ -98,7 +108,7 @@ class ImageStore:
             store._thresholds = np.cumsum(shares / shares.sum())[:-1]
         return store
 
-    def draw(self, generator):
+    def draw(self, generator: np.random.Generator) -> np.integer:
         """The index of a random group, by the shares of the parts.
 
         Args:
@@ -128,7 +138,7 @@ class ImageStore:
                     f"({width}x{height}) are a pair but differ in size."
                 )
 
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 of all images, their sizes and their shares, in hexadecimal."""
         digest = hashlib.sha256(repr((self._shapes, self._counts, self._stops)).encode())
         digest.update(repr(self._thresholds).encode())
@@ -138,22 +148,22 @@ class ImageStore:
             position += len(block)
         return digest.hexdigest()
 
-    def close(self):
+    def close(self) -> None:
         """Gives the disk back; no image can be read afterwards."""
         self._file.close()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._shapes)
 
-    def shape(self, index):
+    def shape(self, index: SupportsIndex) -> tuple[int, int, int]:
         """``(height, width, 3)`` of the images of the group at ``index``."""
         return self._shapes[index]
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: SupportsIndex) -> tuple[np.ndarray, ...]:
         """The group at ``index``: a tuple of uint8 arrays ``(height, width, 3)``."""
         return self.rows(index, 0, self._shapes[index][0])
 
-    def rows(self, index, first, last):
+    def rows(self, index: SupportsIndex, first: int, last: int) -> tuple[np.ndarray, ...]:
         """Rows ``first`` to ``last - 1`` of each image of a group, read from disk.
 
         Returns:

@@ -18,6 +18,7 @@ import csv
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,7 @@ from keras_skd.data.images import to_uint8
 from keras_skd.data.mat_files import dnd_crops, sidd_blocks
 from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.files import output_folder, replaced
+from keras_skd.hints import PathLike
 
 SIDD_SHAPE = (40, 32)  # scenes and blocks that SIDD's server expects
 DND_SHAPE = (50, 20)  # images and crops that DND's server expects
@@ -52,7 +54,7 @@ class Submission:
     shape: tuple
     seconds_per_megapixel: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         count = " x ".join(map(str, self.shape))
         expected = SIDD_SHAPE if self.name == "SIDD benchmark" else DND_SHAPE
         text = (
@@ -64,7 +66,7 @@ class Submission:
         return text
 
 
-def find_submission(folder):
+def find_submission(folder: PathLike) -> DataSet:
     """The images without ground truth of SIDD's benchmark or of DND.
 
     Args:
@@ -95,7 +97,7 @@ def find_submission(folder):
     return found[0]
 
 
-def check_submission(path, data):
+def check_submission(path: PathLike, data: DataSet) -> None:
     """Checks that a submission can be written, before any image is restored.
 
     Args:
@@ -121,7 +123,9 @@ def check_submission(path, data):
         raise InputError(f"{path}: SIDD's server takes a file; give NAME.mat or NAME.csv.")
 
 
-def write_submission(path, data, restore, method=""):
+def write_submission(
+    path: PathLike, data: DataSet, restore: Callable[[np.ndarray], np.ndarray], method: str = ""
+) -> Submission:
     """Restores a benchmark and writes what its server takes.
 
     Images are restored one at a time and kept on disk until the file is written, so memory holds

@@ -5,9 +5,12 @@ the first directory lies; a directory is a list of tags, each with a field type,
 some tags point to directories of their own.
 """
 
+from __future__ import annotations
+
 import io
 import struct
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -42,11 +45,11 @@ class Tag:
     data: bytes
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many values there are."""
         return len(self.data) // _BIG_SIZES[self.kind]
 
-    def numbers(self, order):
+    def numbers(self, order: str) -> tuple[float, ...]:
         """The values as a tuple of ints or floats; of a rational its quotient, 0 over zero."""
         if self.kind in (5, 10):
             parts = np.frombuffer(self.data, order + ("u4" if self.kind == 5 else "i4"))
@@ -56,7 +59,7 @@ class Tag:
         return tuple(np.frombuffer(self.data, dtype).tolist())
 
     @property
-    def text(self):
+    def text(self) -> str:
         """The values as text, up to the first zero byte."""
         return self.data.split(b"\0", 1)[0].decode("utf-8", "replace")
 
@@ -74,26 +77,26 @@ class Tags:
     order: str = "<"
     directories: list = field(default_factory=list)
 
-    def numbers(self, number, default=(), directory=0):
+    def numbers(self, number: int, default: Any = (), directory: int = 0) -> Any:
         """The values of a tag of a directory, ``default`` where it has none."""
         if directory >= len(self.directories):
             return default
         tag = self.directories[directory].get(number)
         return tag.numbers(self.order) if isinstance(tag, Tag) and tag.data else default
 
-    def number(self, number, default=None, directory=0):
+    def number(self, number: int, default: Any = None, directory: int = 0) -> Any:
         """The first value of a tag, ``default`` where there is none."""
         values = self.numbers(number, (), directory)
         return values[0] if values else default
 
     @property
-    def orientation(self):
+    def orientation(self) -> int:
         """EXIF's orientation, 1..8; 1 where it is missing or nonsense."""
         value = self.number(ORIENTATION, 1)
         return value if value in range(1, 9) else 1
 
 
-def parse_tags(file, most_directories=2):
+def parse_tags(file: BinaryIO | bytes, most_directories: int = 2) -> Tags:
     """Reads the directories of a TIFF file or an EXIF block.
 
     Tags of unknown field types, or whose values lie outside the file, are left out, as other
@@ -212,7 +215,7 @@ class _Reader:
                 return
 
 
-def tags_block(tags):
+def tags_block(tags: Tags) -> bytes:
     """An EXIF block, without the ``Exif`` that JPEG puts before it.
 
     Args:
@@ -231,7 +234,9 @@ def tags_block(tags):
     return bytes(content)
 
 
-def append_directory(content, directory, order, base=0):
+def append_directory(
+    content: bytearray, directory: dict[int, Any], order: str, base: int = 0
+) -> int:
     """Appends a directory, its values and the directories it points to.
 
     Args:

@@ -10,11 +10,13 @@ import lzma
 import struct
 import zlib
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_skd.data.tags import ORIENTATION, DamagedTagsError, Tag, append_directory
+from keras_skd.data.tags import ORIENTATION, DamagedTagsError, Tag, Tags, append_directory
 from keras_skd.errors import OutputError
+from keras_skd.hints import PathLike
 
 # Numbers of the tags that say how pixels lie in the file.
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -77,12 +79,12 @@ class Layout:
     white_is_zero: bool = field(repr=False)
 
     @property
-    def deep(self):
+    def deep(self) -> bool:
         """Whether samples become 16 bits."""
         return self.floating or (self.bits > 8 and self.channels != "palette")
 
 
-def tiff_layout(tags):
+def tiff_layout(tags: Tags) -> Layout:
     """The :class:`Layout` of the first directory of ``tags``.
 
     Raises:
@@ -194,7 +196,7 @@ def _alpha(extra, colours, samples):
     return None, False
 
 
-def read_tiff(file, tags, layout):
+def read_tiff(file: BinaryIO, tags: Tags, layout: Layout) -> np.ndarray:
     """Decodes the first directory of a TIFF file.
 
     Bits below 8 are scaled to 8 and those between to 16; floating point of 0..1 becomes 16 bits;
@@ -405,7 +407,13 @@ def _samples(content, shape, layout, order):
 # --- writing ---
 
 
-def write_tiff(path, array, tags, resolution=None, icc_profile=None):
+def write_tiff(
+    path: PathLike,
+    array: np.ndarray,
+    tags: Tags,
+    resolution: tuple[float, float] | None = None,
+    icc_profile: bytes | None = None,
+) -> None:
     """Writes a TIFF of deflated strips.
 
     Args:
@@ -486,7 +494,7 @@ _DESCRIPTIVE = {
 }
 
 
-def descriptive(directory):
+def descriptive(directory: dict[int, Any]) -> dict[int, Any]:
     """The tags of a directory that are true of the picture in any other file too."""
     kept = {number: tag for number, tag in directory.items() if number in _DESCRIPTIVE}
     description = kept.get(270)

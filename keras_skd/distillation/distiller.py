@@ -1,6 +1,10 @@
 """Distillation as a Keras model with its own ``train_step``."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,6 +12,7 @@ import tensorflow as tf
 from keras_skd.distillation import losses, stages
 from keras_skd.distillation.methods import METHODS, SKDConfig, Step
 from keras_skd.errors import InputError
+from keras_skd.hints import PathLike, Tensor
 
 # How far a clean image may leave 0..1: what resampling overshoots by, far from a range of 0..255
 # or of -1..1. A noisy input leaves it further; its bound only tells 0..255 from it.
@@ -77,13 +82,13 @@ class Distiller(keras.Model):
 
     def __init__(
         self,
-        student,
-        teacher=None,
-        method="skd",
-        config=None,
-        student_taps=None,
-        teacher_taps=None,
-        **kwargs,
+        student: keras.Model,
+        teacher: keras.Model | None = None,
+        method: str = "skd",
+        config: SKDConfig | None = None,
+        student_taps: Mapping[str, str | Tensor] | Sequence[str] | None = None,
+        teacher_taps: Mapping[str, str | Tensor] | Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         if method not in METHODS:
             raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
@@ -166,7 +171,7 @@ class Distiller(keras.Model):
 
         return extract
 
-    def check_image_size(self, height, width):
+    def check_image_size(self, height: int, width: int) -> None:
         """Checks that the compared stages of both models are of one size for an image.
 
         Args:
@@ -181,15 +186,15 @@ class Distiller(keras.Model):
 
     def compile(
         self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
+        optimizer: str | dict[str, Any] | keras.optimizers.Optimizer = "rmsprop",
+        loss: None = None,
+        loss_weights: None = None,
+        metrics: Sequence[Any] | None = None,
         *,
-        jit_compile=False,
-        log_every=1,
-        **kwargs,
-    ):
+        jit_compile: bool = False,
+        log_every: int = 1,
+        **kwargs: Any,
+    ) -> None:
         """As :meth:`keras.Model.compile`, without a loss: the losses are the method's.
 
         Args:
@@ -226,7 +231,7 @@ class Distiller(keras.Model):
             self._compile_metrics.build(self.student.output, self.student.output)
         _divide_clipping(self.optimizer, self.distribute_strategy.num_replicas_in_sync)
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As :meth:`keras.Model.fit`.
 
         Raises:
@@ -248,24 +253,24 @@ class Distiller(keras.Model):
             self._fitting = False
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The trackers of every loss term, of the validation's PSNR and those of ``compile``."""
         given = [] if self._compile_metrics is None else [self._compile_metrics]
         return [*self._trackers.values(), *given]
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, Tensor]:
         """The means of the epoch so far, of what training logs."""
         # Keras takes them for the logs of an epoch where the names are those of the last step.
         if self._trained_names is None or self._across_workers():
             return {}
         return self._results(self._trained_names)
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         """Starts the means anew."""
         super().reset_metrics()
         self._reading = None
 
-    def first_divergence(self):
+    def first_divergence(self) -> tuple[int, dict[str, float]] | None:
         """Where the last ``fit`` met a term that is not finite, or None.
 
         Reading it waits for the device.
@@ -277,11 +282,11 @@ class Distiller(keras.Model):
         """
         return self._watch.first(self.distribute_strategy.num_replicas_in_sync)
 
-    def call(self, degraded, training=False):
+    def call(self, degraded: Tensor, training: bool = False) -> Tensor:
         """The student's image."""
         return self.student(degraded, training=training)
 
-    def train_step(self, data):
+    def train_step(self, data: Tensor) -> dict[str, Tensor]:
         """One step on ``(degraded, clean)``."""
         degraded, clean, targets = self._unpack(data)
         with tf.GradientTape() as tape:
@@ -307,7 +312,7 @@ class Distiller(keras.Model):
         self._trained_names = (*terms, "gradient_norm")
         return self._results(self._trained_names)
 
-    def test_step(self, data):
+    def test_step(self, data: Tensor) -> dict[str, Tensor]:
         """Loss, terms, PSNR and the metrics of ``compile`` on ``(degraded, clean)``."""
         degraded, clean, targets = self._unpack(data)
         outputs = _as_list(self._run_student(degraded, training=False))
@@ -325,7 +330,13 @@ class Distiller(keras.Model):
         self._update_compiled_metrics(clean, outputs[0])
         return self._results(name for name in self._trackers if name in values)
 
-    def compute_terms(self, degraded, clean, outputs=None, targets=None):
+    def compute_terms(
+        self,
+        degraded: Tensor,
+        clean: Tensor,
+        outputs: Sequence[Tensor] | None = None,
+        targets: tuple[Tensor, Sequence[Tensor], Sequence[Tensor]] | None = None,
+    ) -> dict[str, Tensor]:
         """Every term of a batch's loss.
 
         Args:
@@ -403,7 +414,7 @@ class Distiller(keras.Model):
         stages_ = [data["teacher_stages"][stage.teacher_name] for stage in self.stages]
         return data["teacher_image"], stages_, [degraded] * len(self.extractor_stages)
 
-    def check_cacheable(self):
+    def check_cacheable(self) -> None:
         """Checks that all that is needed of the teacher depends on the degraded image alone.
 
         Raises:
@@ -448,7 +459,7 @@ class Distiller(keras.Model):
             f"student's {stage.student_name!r} {tuple(student.shape[1:3])}."
         )
 
-    def save(self, filepath, overwrite=True, **kwargs):
+    def save(self, filepath: PathLike, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves the student, without teacher and adapters, as :meth:`keras.Model.save` does.
 
         So ``keras.callbacks.ModelCheckpoint`` writes students.
@@ -456,7 +467,7 @@ class Distiller(keras.Model):
         self.student.save(filepath, overwrite=overwrite, **kwargs)
 
     @contextmanager
-    def averaged_weights(self):
+    def averaged_weights(self) -> Iterator[None]:
         """Evaluate or save within this context to use the optimizer's moving average of weights.
 
         Afterwards the weights are what they were, to the bit. Without ``use_ema`` it changes
@@ -499,7 +510,7 @@ class Distiller(keras.Model):
         Keras's takes a batch apart that, across workers, is distributed.
         """
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         """As in Keras, but across workers with a reduction of the logs that works there, and with
         the logs read as seldom as ``log_every`` says."""
         if self.train_function is not None and not force:
@@ -530,7 +541,7 @@ class Distiller(keras.Model):
 
         return read_seldom
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> None:
         """As in Keras, but across workers with a reduction of the logs that works there."""
         if not self._across_workers():
             super().make_test_function(force)

@@ -12,13 +12,19 @@ width, and ``T`` the teacher's. N is the number of positions, C of channels. flo
 features are computed with in float32.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_skd.distillation import streaming
+from keras_skd.hints import Tensor
 
 
-def normalise_by_teacher(student, teacher, epsilon=1e-6):
+def normalise_by_teacher(
+    student: Tensor, teacher: Tensor, epsilon: float = 1e-6
+) -> tuple[Tensor, Tensor]:
     """``S / rms(T), T / rms(T)``, with the root mean square over each sample.
 
     Distances then are of order one at every stage and for every image, so that one kernel bandwidth
@@ -39,7 +45,7 @@ def normalise_by_teacher(student, teacher, epsilon=1e-6):
     return student * inverse, teacher * inverse
 
 
-def gaussian_kernel_distance(x, y, bandwidth=1.0):
+def gaussian_kernel_distance(x: Tensor, y: Tensor, bandwidth: float = 1.0) -> Tensor:
     """``GK(x, y) = mean over positions of 1 - exp(-|x - y|^2 / (2 bandwidth^2))``.
 
     The squared distance is the mean over the channels of a position. Summed over a whole feature
@@ -58,7 +64,7 @@ def gaussian_kernel_distance(x, y, bandwidth=1.0):
     return tf.reduce_mean(-tf.math.expm1(-squared / (2.0 * bandwidth**2)), axis=(1, 2))
 
 
-def mean_absolute_difference(x, y):
+def mean_absolute_difference(x: Tensor, y: Tensor) -> Tensor:
     """``mean |x - y|`` of each sample: L1 between images or features.
 
     Args:
@@ -71,7 +77,7 @@ def mean_absolute_difference(x, y):
     return tf.reduce_mean(tf.abs(_precise(x) - _precise(y)), axis=(1, 2, 3))
 
 
-def channel_cross_attention(student, teacher, temperature=0.1):
+def channel_cross_attention(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
     """MCA-c: ``S_c = softmax(T S^T / temperature) S``, with S and T as ``C x N``.
 
     Each teacher channel asks which student channels are like it and receives their mix. The softmax
@@ -97,7 +103,7 @@ def channel_cross_attention(student, teacher, temperature=0.1):
     return tf.reshape(tf.matmul(s, attention, transpose_b=True), shape)
 
 
-def spatial_cross_attention(student, teacher, temperature=0.1):
+def spatial_cross_attention(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
     """MCA-s: ``S_s = S softmax(T^T S / temperature)``, with S and T as ``C x N``.
 
     Each teacher position asks which student positions are like it and receives their mix. The
@@ -121,7 +127,13 @@ def spatial_cross_attention(student, teacher, temperature=0.1):
     return tf.reshape(streaming.attention(queries, keys, s), tf.shape(teacher))
 
 
-def contrastive_loss(anchors, positives, negatives, repulsion=0.0, epsilon=1e-6):
+def contrastive_loss(
+    anchors: Sequence[Tensor],
+    positives: Sequence[Sequence[Tensor]],
+    negatives: Sequence[Tensor],
+    repulsion: float = 0.0,
+    epsilon: float = 1e-6,
+) -> Tensor:
     """``L_CL = sum over layers of weight * d(a, p) / ((d(a, n) + d(p, n)) / 2 + epsilon)``.
 
     ``a`` is the anchor, ``p`` the positive, ``n`` the negative, and ``d`` the mean absolute
@@ -161,7 +173,7 @@ def contrastive_loss(anchors, positives, negatives, repulsion=0.0, epsilon=1e-6)
     return loss
 
 
-def image_kl_divergence(student, teacher, temperature=0.1):
+def image_kl_divergence(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
     """``KL(p(T) || p(S))`` of images, with ``p = softmax(image / temperature)`` over the positions.
 
     An image is no distribution; the softmax over the positions of each colour channel makes it one,
@@ -183,7 +195,7 @@ def image_kl_divergence(student, teacher, temperature=0.1):
     return tf.reduce_mean(tf.reduce_sum(tf.exp(theirs) * (theirs - ours), axis=1), axis=-1)
 
 
-def feature_affinity_distance(student, teacher):
+def feature_affinity_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """``mean |A(S) - A(T)|`` with ``A(F) = F^T F`` of position vectors of length one.
 
     The affinity of every position with every other is ``N x N`` and does not depend on the width,
@@ -218,7 +230,7 @@ class _KernelLoss(keras.losses.Loss):
         student, teacher = normalise_by_teacher(student, tf.stop_gradient(teacher))
         return gaussian_kernel_distance(self.attend(student, teacher), teacher, self.bandwidth)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bandwidth": self.bandwidth}
 
 
@@ -238,7 +250,7 @@ class _AttentionLoss(_KernelLoss):
         super().__init__(bandwidth, **kwargs)
         self.temperature = temperature
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}
 
 
@@ -253,7 +265,7 @@ class ChannelCrossAttentionLoss(_AttentionLoss):
         bandwidth: sigma of the kernel, in units of the teacher's root mean square.
     """
 
-    def attend(self, student, teacher):
+    def attend(self, student: Tensor, teacher: Tensor) -> Tensor:
         return channel_cross_attention(student, teacher, self.temperature)
 
 
@@ -268,7 +280,7 @@ class SpatialCrossAttentionLoss(_AttentionLoss):
         bandwidth: sigma of the kernel, in units of the teacher's root mean square.
     """
 
-    def attend(self, student, teacher):
+    def attend(self, student: Tensor, teacher: Tensor) -> Tensor:
         return spatial_cross_attention(student, teacher, self.temperature)
 
 
@@ -286,16 +298,16 @@ class ContrastiveLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        repulsion=0.0,
-        epsilon=1e-6,
-        reduction="sum_over_batch_size",
-        name=None,
-        dtype=None,
+        repulsion: float = 0.0,
+        epsilon: float = 1e-6,
+        reduction: str = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.repulsion, self.epsilon = repulsion, epsilon
 
-    def call(self, references, anchors):
+    def call(self, references: Mapping[str, Any], anchors: Sequence[Tensor]) -> Tensor:
         return contrastive_loss(
             anchors,
             references["positives"],
@@ -304,7 +316,7 @@ class ContrastiveLoss(keras.losses.Loss):
             epsilon=self.epsilon,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "repulsion": self.repulsion, "epsilon": self.epsilon}
 
 

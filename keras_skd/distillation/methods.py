@@ -63,7 +63,7 @@ class SKDConfig:
     feature_weight: float = 0.015
     affinity_weight: float = 0.08
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks every number and name.
 
         Raises:
@@ -162,12 +162,12 @@ class Method:
     description: str
     terms: dict = field(default_factory=dict)
 
-    def needs(self, what):
+    def needs(self, what: str) -> bool:
         """Whether any term needs ``stages``, ``adapters`` or an ``extractor``."""
         return any(getattr(term, what) for term in self.terms.values())
 
     @property
-    def settings(self):
+    def settings(self) -> tuple[str, ...]:
         """The attributes of :class:`SKDConfig` that make a difference, in its order."""
         used = {name for term in self.terms.values() for name in (term.weight, *term.settings)}
         if self.needs("stages"):

@@ -6,12 +6,15 @@ matched by resolution.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import keras
 
 from keras_skd.errors import InputError
+from keras_skd.hints import Tensor
 from keras_skd.models.family import size_multiple, taps_of
 
 
@@ -32,7 +35,7 @@ class StagePair:
     student: object
 
 
-def check_model(model, side):
+def check_model(model: Any, side: str) -> None:
     """Checks that a model can be distilled: functional, from one image to one image.
 
     Args:
@@ -92,7 +95,12 @@ class TappedModel:
         InputError: The model has no layer of a given name.
     """
 
-    def __init__(self, model, side, taps=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        side: str,
+        taps: Mapping[str, str | Tensor] | Sequence[str] | None = None,
+    ):
         self.model, self.side = model, side
         if taps is None:
             taps = taps_of(model)
@@ -111,13 +119,13 @@ class TappedModel:
             )
         return self.model.get_layer(tap).output
 
-    def with_outputs(self, names):
+    def with_outputs(self, names: Sequence[str]) -> keras.Model:
         """A model of the image and the named taps, from one pass; a list of ``1 + len(names)``."""
         return keras.Model(
             self.model.input, [self.model.output, *(self.tap(name) for name in names)]
         )
 
-    def tap(self, name):
+    def tap(self, name: str) -> Tensor:
         """The feature map of a stage.
 
         Raises:
@@ -130,13 +138,13 @@ class TappedModel:
             )
         return self.taps[name]
 
-    def scales(self):
+    def scales(self) -> dict[str, Fraction]:
         """Image height over stage height, by stage, as :class:`fractions.Fraction`."""
         side = self.model.input.shape[1] or math.lcm(128, size_multiple(self.model))
         sizes = self.sizes(side, self.model.input.shape[2] or side)
         return {name: Fraction(side, height) for name, (height, _) in sizes.items()}
 
-    def sizes(self, height, width):
+    def sizes(self, height: int, width: int) -> dict[str, tuple[int, int]]:
         """``(height, width)`` of every stage for an image of a size, all in pixels."""
         if not self.taps:
             return {}
@@ -145,7 +153,7 @@ class TappedModel:
         return {name: tuple(shape[1:3]) for name, shape in zip(self.taps, shapes, strict=True)}
 
 
-def default_stages(teacher, student):
+def default_stages(teacher: TappedModel, student: TappedModel) -> tuple[str, ...]:
     """The last stage of every resolution that both have, below the full one where there is any.
 
     Full resolution is left out: its spatial attention would cost several times the rest of the
@@ -172,7 +180,7 @@ def default_stages(teacher, student):
 PIXELS = "pixels"  # the image itself, as the shallowest stage of the contrastive loss's extractor
 
 
-def split_pixels(names):
+def split_pixels(names: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
     """Whether :data:`PIXELS` is the first of an extractor's stages, and the others.
 
     Raises:
@@ -185,7 +193,7 @@ def split_pixels(names):
     return pixels, others
 
 
-def default_extractor_stages(teacher):
+def default_extractor_stages(teacher: TappedModel) -> tuple[str, ...]:
     """The first stages of the teacher's two finest resolutions, shallow to deep."""
     first = {}
     for name, scale in teacher.scales().items():
@@ -193,7 +201,9 @@ def default_extractor_stages(teacher):
     return tuple(first[scale] for scale in sorted(first)[:2])
 
 
-def match(stages, teacher, student):
+def match(
+    stages: Sequence[str | tuple[str, str]], teacher: TappedModel, student: TappedModel
+) -> list[StagePair]:
     """Finds the student's stage for each of the teacher's.
 
     It is the one of the same name if there is one. Otherwise it is the last one of the same
@@ -236,7 +246,9 @@ def match(stages, teacher, student):
     return matched
 
 
-def check_image_size(stages, teacher, student, height, width):
+def check_image_size(
+    stages: Sequence[StagePair], teacher: TappedModel, student: TappedModel, height: int, width: int
+) -> None:
     """Checks that matched stages are of one size for an image, whatever the models pad it to.
 
     Args:

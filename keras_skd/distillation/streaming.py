@@ -10,13 +10,15 @@ All functions work in eager mode, in graphs and under XLA.
 
 import tensorflow as tf
 
+from keras_skd.hints import Tensor
+
 # Values of a tile: 4 MB in float32, which fits the cache of one core. On a CPU, tiles of a quarter
 # and of four times the size are slower.
 TILE_VALUES = 2**20
 
 
 @tf.custom_gradient
-def attention(queries, keys, values):
+def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """``softmax(queries keys^T) values``, the softmax over keys.
 
     Args:
@@ -66,7 +68,7 @@ def attention(queries, keys, values):
     return tiles.join(tiled_outputs), gradient
 
 
-def mean_absolute_difference_of_products(x, y):
+def mean_absolute_difference_of_products(x: Tensor, y: Tensor) -> Tensor:
     """``mean |x x^T - y y^T|`` for each sample, the mean over the ``N x N`` pairs of positions.
 
     Args:

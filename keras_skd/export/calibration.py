@@ -1,10 +1,17 @@
 """Real image tiles, degraded as in the task: to calibrate int8 and to verify every scheme."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_skd.hints import PathLike
+    from keras_skd.tasks import Task
 
 CALIBRATION_TILES = 32
 VERIFICATION_TILES = 8
@@ -29,7 +36,7 @@ class Tiles:
     clean: np.ndarray
     source: str
 
-    def as_bytes(self):
+    def as_bytes(self) -> Tiles:
         """The same as images of bytes hold them: cut to 0..1, in steps of 1/255."""
         from keras_skd.data import to_uint8
 
@@ -39,7 +46,9 @@ class Tiles:
         return replace(self, calibration=rounded(self.calibration), degraded=rounded(self.degraded))
 
 
-def load_tiles(tile, task, folder=None, seed=0, channels=3):
+def load_tiles(
+    tile: int, task: Task, folder: PathLike | None = None, seed: int = 0, channels: int = 3
+) -> Tiles:
     """Cuts tiles for calibration and verification.
 
     Images are cut on a grid whose tiles overlap by half or less; which of the tiles are taken is

@@ -1,33 +1,42 @@
 """A Keras student to verified ``.tflite`` files, with a report."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
 from keras_skd.export.flatbuffer import read_graph, with_metadata
 from keras_skd.export.schemes import SCHEMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from keras_skd.export.report import ConversionReport
+    from keras_skd.hints import PathLike
 
 TILE_SIZES = range(64, 513, 8)  # pixels
 IMAGE_TYPES = ("float32", "uint8")
 
 
 def convert(
-    student,
+    student: PathLike,
     *,
-    output,
-    schemes=("fp16", "int8"),
-    tile=256,
-    calibration=None,
-    task=None,
-    noise=None,
-    sigma=None,
-    image_type="float32",
-    keep_failed=False,
-    require_gpu=False,
-    untrained=False,
-    on_progress=None,
-):
+    output: PathLike,
+    schemes: Sequence[str] = ("fp16", "int8"),
+    tile: int = 256,
+    calibration: PathLike | None = None,
+    task: str | None = None,
+    noise: str | None = None,
+    sigma: str | float | None = None,
+    image_type: str = "float32",
+    keep_failed: bool = False,
+    require_gpu: bool = False,
+    untrained: bool = False,
+    on_progress: Callable[[str], object] | None = None,
+) -> ConversionReport:
     """Converts a student to ``.tflite`` files, verifies each and writes a report.
 
     A file gets its final name ``STUDENT_SCHEME.tflite`` only once all its checks have passed; one

@@ -3,8 +3,10 @@
 import collections
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -72,11 +74,11 @@ class Graph:
     inputs: tuple
     outputs: tuple
 
-    def histogram(self):
+    def histogram(self) -> dict[str, int]:
         """How many operations of each kind there are, the most frequent first."""
         return dict(collections.Counter(op.kind for op in self.operations).most_common())
 
-    def described(self, operation):
+    def described(self, operation: Operation) -> str:
         """``CONV_2D 12 of encoder_level1_0/attention``."""
         return f"{operation.kind} {operation.index} of {operation.layer}"
 
@@ -89,7 +91,7 @@ def _names(enumeration):
     return {value: name for name, value in values if isinstance(value, int)}
 
 
-def read_graph(content):
+def read_graph(content: bytes) -> Graph:
     """Reads a file's main graph.
 
     Args:
@@ -138,7 +140,7 @@ def read_graph(content):
     return Graph(tensors, operations, tuple(graph.inputs), tuple(graph.outputs))
 
 
-def layer_of(name):
+def layer_of(name: str) -> str:
     """The Keras layer of a tensor.
 
     ``restormer_1/latent_0_1/attention_1/k/Conv2D1`` -> ``latent_0/attention/k``: without the
@@ -154,7 +156,7 @@ def layer_of(name):
     return "/".join(_SUFFIX.sub("", part) for part in inner)
 
 
-def with_metadata(content, values):
+def with_metadata(content: bytes, values: Mapping[str, Any]) -> bytes:
     """A file with a dict of metadata, which :attr:`TFLiteRunner.metadata` reads back.
 
     Args:
@@ -187,7 +189,7 @@ def _decoded(name):
     return name.decode() if isinstance(name, bytes) else name or ""
 
 
-def compacted(content):
+def compacted(content: bytes) -> bytes:
     """The same graph in fewer bytes.
 
     A student's file is small enough that what is not weights counts: half of an int8 file of
@@ -277,7 +279,7 @@ class _SharingBuilder(flatbuffers.Builder):
         return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
 
 
-def packed(model):
+def packed(model: Any) -> bytes:
     """The bytes of a model of the schema's objects; equal vectors are stored once."""
 
     def vector(values):

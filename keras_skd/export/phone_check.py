@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_skd.errors import InputError
+from keras_skd.hints import PathLike
 
 
-def write_check(path, task, folder):
+def write_check(path: PathLike, task: str | None, folder: PathLike) -> dict:
     """Copies a student into a folder, with its check, and describes it.
 
     Args:
@@ -66,7 +67,7 @@ def _dtype(path):
         return Interpreter(str(path)).get_input_details()[0]["dtype"]
 
 
-def app_task(metadata):
+def app_task(metadata: dict) -> str:
     """The app's name for a student's task: that of its file, or ``camera`` for a sensor's noise."""
     task = metadata.get("task", "denoise")
     if task == "denoise" and metadata.get("noise") in ("camera", "recorded"):
@@ -74,7 +75,7 @@ def app_task(metadata):
     return task
 
 
-def check_tile(task, size):
+def check_tile(task: str, size: int) -> np.ndarray:
     """A degraded tile for the check: a photograph with what the task takes out.
 
     Args:

@@ -1,14 +1,22 @@
 """What a conversion made and measured."""
 
+from __future__ import annotations
+
 import importlib.metadata
 import json
 import math
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from keras_skd.export.gpu.run import Driver
+    from keras_skd.hints import PathLike
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class SchemeResult:
     failures: list
 
     @property
-    def operation_count(self):
+    def operation_count(self) -> int:
         """Operations of the graph."""
         return sum(self.operations.values())
 
@@ -107,22 +115,22 @@ class ConversionReport:
     general_failures: list
 
     @property
-    def failures(self):
+    def failures(self) -> list[str]:
         """Checks that failed, one line each; empty if all passed."""
         return [
             *self.general_failures,
             *(line for result in self.results.values() for line in result.failures),
         ]
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """The report as JSON takes it: infinities become their names."""
         return _finite({**asdict(self), "failures": self.failures})
 
-    def as_json(self):
+    def as_json(self) -> str:
         """The report as JSON text."""
         return json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n"
 
-    def table(self):
+    def table(self) -> str:
         """The report as aligned text, one line a scheme."""
         rows = [
             ["", "file KB", "residual dB", "PSNR dB", "change", "SSIM", "CPU ms"],
@@ -151,7 +159,7 @@ class ConversionReport:
         ]
         return "\n".join([*lines, *self.gpu_lines()])
 
-    def gpu_lines(self):
+    def gpu_lines(self) -> list[str]:
         """What ran on the GPU: a line a file and driver."""
         if self.gpu != "verified":
             return [f"GPU: {self.gpu}"]
@@ -166,7 +174,7 @@ class ConversionReport:
                 lines.append(f"GPU: {name}, {run['driver']} {run['precision']}: {state}")
         return lines
 
-    def as_markdown(self):
+    def as_markdown(self) -> str:
         """The report as a page of Markdown."""
         text = [
             f"# Export of {self.student}",
@@ -258,7 +266,9 @@ class ConversionReport:
         ]
 
 
-def draw(path, report, images, tile):
+def draw(
+    path: PathLike, report: ConversionReport, images: Mapping[str, np.ndarray], tile: int
+) -> None:
     """Draws what the files restore, and by how much that differs from Keras.
 
     Args:
@@ -311,7 +321,7 @@ def _finite(value):
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def machine(drivers):
+def machine(drivers: Sequence[Driver]) -> dict[str, Any]:
     """What this machine is, as far as timings and the GPU go."""
     return {
         "processor": _processor(),
@@ -329,7 +339,7 @@ def _processor():
     return f"{names[0] if names else platform.processor()} ({platform.machine()})"
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of what converts and runs a file."""
     packages = ("tensorflow", "keras", "ai-edge-litert", "litert-quantizer", "numpy")
     return {

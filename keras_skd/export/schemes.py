@@ -1,10 +1,13 @@
 """The ways to store a student in a ``.tflite`` file."""
 
+from __future__ import annotations
+
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +21,11 @@ from keras_skd.export.integer.rewriting import (
     without_islands,
 )
 from keras_skd.quiet import quiet
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_skd.export.flatbuffer import Graph, Operation
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 # Products per value read or written from which an int8 convolution is faster than a float one with
@@ -40,12 +48,12 @@ class Source:
         calibration: float32 ``(tiles, height, width, channels)``, degraded as in the task.
     """
 
-    def __init__(self, model, calibration):
+    def __init__(self, model: keras.Model, calibration: np.ndarray):
         self.model = model
         self.calibration = calibration
 
     @cached_property
-    def float32(self):
+    def float32(self) -> bytes:
         """The float file, bytes, with the converter's names.
 
         Raises:
@@ -54,12 +62,12 @@ class Source:
         return float32(self.model)
 
     @cached_property
-    def graph(self):
+    def graph(self) -> Graph:
         """The float file's :class:`~keras_skd.export.flatbuffer.Graph`."""
         return read_graph(self.float32)
 
     @cached_property
-    def ranges(self):
+    def ranges(self) -> dict[str, dict[str, Any]]:
         """The range of every activation in int8, from the calibration tiles."""
         with quiet():
             from litert_quantizer import quantizer
@@ -75,7 +83,7 @@ class Source:
             return narrowed(self.float32, self.graph, self.calibration, spans)
 
     @cached_property
-    def integer(self):
+    def integer(self) -> Source:
         """The same function as a graph that can compute every operation in int8.
 
         Its output convolution is distributed, and features have their own scale
@@ -92,7 +100,13 @@ class Source:
         result.float32 = with_distributed_output(result.float32)
         return result
 
-    def quantized(self, operations, dynamic=False, half=(), ranges=None):
+    def quantized(
+        self,
+        operations: Collection[Operation],
+        dynamic: bool = False,
+        half: Collection[Operation] = (),
+        ranges: dict[str, dict[str, Any]] | None = None,
+    ) -> bytes:
         """The float file with some operations in int8.
 
         Weights are symmetric with a scale per output channel; activations are asymmetric with the
@@ -135,7 +149,7 @@ class Source:
                 ).quantized_model
             )
 
-    def integer_operations(self):
+    def integer_operations(self) -> list[Operation]:
         """The operations that gain by int8: dense convolutions, and copies between them.
 
         What is left out has few weights, and int8 would cost quality and no less time.
@@ -150,12 +164,12 @@ class Source:
         outputs, rows, columns, inputs = self.graph.tensors[convolution.inputs[1]].shape
         return rows * columns * inputs * outputs / (inputs + outputs)
 
-    def of_kinds(self, *kinds):
+    def of_kinds(self, *kinds: str) -> list[Operation]:
         """The operations of some kinds."""
         return [operation for operation in self.graph.operations if operation.kind in kinds]
 
 
-def float32(model):
+def float32(model: keras.Model) -> bytes:
     """Float weights, float arithmetic.
 
     Args:
@@ -170,7 +184,7 @@ def float32(model):
     return _convert(model, lambda converter: None)
 
 
-def float16(source):
+def float16(source: Source) -> bytes:
     """Weights rounded to float16; arithmetic in the float type of the runtime."""
     import tensorflow as tf
 
@@ -181,12 +195,12 @@ def float16(source):
     return compacted(_convert(source.model, options))
 
 
-def dynamic_int8(source):
+def dynamic_int8(source: Source) -> bytes:
     """Weights in int8, activations float; those of convolutions are quantised as they come."""
     return compacted(source.quantized(source.of_kinds("CONV_2D"), dynamic=True))
 
 
-def mixed_int8(source, mix):
+def mixed_int8(source: Source, mix: Collection[Operation]) -> bytes:
     """Some operations in int8; the weights of the convolutions that stay in float in float16.
 
     Args:
@@ -201,7 +215,7 @@ def mixed_int8(source, mix):
     )
 
 
-def static_int8(source, image_type):
+def static_int8(source: Source, image_type: str) -> bytes:
     """All operations in int8.
 
     Args:

@@ -1,13 +1,23 @@
 """How close a ``.tflite`` file is to the Keras student."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.errors import FailedCheckError
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def residual_psnr(restored, reference, image):
+    from keras_skd.export.calibration import Tiles
+    from keras_skd.export.report import Latency
+    from keras_skd.hints import PathLike
+
+
+def residual_psnr(restored: np.ndarray, reference: np.ndarray, image: np.ndarray) -> float:
     """PSNR of the residual ``restored - image``, whose peak is the reference residual's own.
 
     ``20 log10(max |reference - image| / rms(restored - reference))``. A restorer's output is
@@ -31,7 +41,7 @@ def residual_psnr(restored, reference, image):
     return float(20 * np.log10(max(np.abs(reference - image).max(), 1e-12) / error))
 
 
-def tile_psnrs(restored, clean):
+def tile_psnrs(restored: np.ndarray, clean: np.ndarray) -> np.ndarray:
     """PSNR of each tile to the clean one in dB, on 8 bits as the papers measure it."""
     from keras_skd.metrics import psnr
 
@@ -39,12 +49,12 @@ def tile_psnrs(restored, clean):
     return np.array([psnr(*pair) for pair in zip(restored, clean, strict=True)])
 
 
-def task_psnr(restored, clean):
+def task_psnr(restored: np.ndarray, clean: np.ndarray) -> float:
     """Mean of :func:`tile_psnrs`."""
     return float(tile_psnrs(restored, clean).mean())
 
 
-def task_ssim(restored, clean):
+def task_ssim(restored: np.ndarray, clean: np.ndarray) -> float:
     """Mean SSIM to the clean tiles, on 8 bits as the papers measure it."""
     from keras_skd.metrics import ssim
 
@@ -52,7 +62,9 @@ def task_ssim(restored, clean):
     return float(np.mean([ssim(*pair) for pair in zip(restored, clean, strict=True)]))
 
 
-def verify_on_cpu(path, reference, tiles):
+def verify_on_cpu(
+    path: PathLike, reference: np.ndarray, tiles: Tiles
+) -> tuple[dict[str, Any], np.ndarray]:
     """Measures a ``.tflite`` file on LiteRT's CPU kernels.
 
     Args:
@@ -87,7 +99,7 @@ def verify_on_cpu(path, reference, tiles):
     }, restored
 
 
-def measure_latency(path, image, threads, runs=7):
+def measure_latency(path: PathLike, image: np.ndarray, threads: int, runs: int = 7) -> Latency:
     """The time of one tile on the CPU.
 
     Args:

@@ -1,9 +1,12 @@
 """LayerNorm over the channels of every pixel, as Restormer and Uformer use it."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs
 from keras_skd.layers.export_form import is_export_shape
 
@@ -95,7 +98,11 @@ class ChannelNormalization(keras.layers.Layer):
     PRESCALE = 1.0 / 32.0
 
     def __init__(
-        self, with_bias: bool = True, epsilon: float = 1e-5, for_integers: bool = False, **kwargs
+        self,
+        with_bias: bool = True,
+        epsilon: float = 1e-5,
+        for_integers: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.with_bias = with_bias
@@ -103,7 +110,7 @@ class ChannelNormalization(keras.layers.Layer):
         self.for_integers = for_integers
         self.prescale = 1.0 if for_integers else self.PRESCALE
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.export_form = is_export_shape(input_shape)
         self.scale = self.add_weight(name="scale", shape=(channels,), initializer="ones")
@@ -111,7 +118,7 @@ class ChannelNormalization(keras.layers.Layer):
         if self.with_bias:
             self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         scale = ops.cast(self.scale, "float32")
         bias = None if self.bias is None else ops.cast(self.bias, "float32")
         if not self.export_form:
@@ -120,7 +127,7 @@ class ChannelNormalization(keras.layers.Layer):
         y = self.standardised(x) * scale
         return ops.cast(y if bias is None else y + bias, self.compute_dtype)
 
-    def standardised(self, x):
+    def standardised(self, x: Tensor) -> Tensor:
         """The export form before its ``scale`` and ``bias``, which the next layer may fold."""
         with tf.name_scope(self.name):
             scaled = ops.cast(x, "float32") * self.prescale
@@ -133,7 +140,7 @@ class ChannelNormalization(keras.layers.Layer):
         """Nothing: norms are not counted."""
         return Macs()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "with_bias": self.with_bias,

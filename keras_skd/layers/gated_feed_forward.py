@@ -1,18 +1,25 @@
 """Restormer's gated depthwise-convolution feed-forward network (GDFN)."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs, sum_of_macs
 from keras_skd.layers.export_form import is_export_shape, split_channels
 from keras_skd.layers.folded_convolutions import depthwise, pointwise
 
+if TYPE_CHECKING:
+    from keras_skd.layers.channel_normalization import ChannelNormalization
+
 
 @tf.custom_gradient
-def gelu_gate(x):
+def gelu_gate(x: Tensor) -> Tensor:
     """``gelu(a) * b`` for the halves ``a, b`` of the channels: ``(..., 2c) -> (..., c)``.
 
     The gradient is written out because automatic differentiation makes twice the passes over the
@@ -45,12 +52,12 @@ class GatedFeedForward(keras.layers.Layer):
     Input and output: ``(batch, height, width, channels)``.
     """
 
-    def __init__(self, expansion_factor: float = 2.66, use_bias: bool = False, **kwargs):
+    def __init__(self, expansion_factor: float = 2.66, use_bias: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.expansion_factor = expansion_factor
         self.use_bias = use_bias
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.export_form = is_export_shape(input_shape)
         self.hidden = int(channels * self.expansion_factor)
@@ -65,7 +72,7 @@ class GatedFeedForward(keras.layers.Layer):
         self.depthwise.build(hidden_shape)
         self.project_out.build((*input_shape[:-1], self.hidden))
 
-    def call(self, x, norm=None):
+    def call(self, x: Tensor, norm: ChannelNormalization | None = None) -> Tensor:
         """``norm``, if given, is applied to ``x`` first."""
         if self.export_form:
             return self._exported(x if norm is None else norm.standardised(x), norm)
@@ -91,7 +98,7 @@ class GatedFeedForward(keras.layers.Layer):
         """Of both halves, twice: the depthwise convolution reads one tensor and writes another."""
         return 2 * 2 * self.hidden
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "expansion_factor": self.expansion_factor,

@@ -1,17 +1,19 @@
 """Uformer's locally enhanced feed-forward network (LeFF)."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs, sum_of_macs
 from keras_skd.layers.export_form import is_export_shape
 
 
 @tf.custom_gradient
-def gelu(x):
+def gelu(x: Tensor) -> Tensor:
     """``x * Phi(x)`` with the exact normal distribution, and its gradient written out.
 
     Automatic differentiation makes twice the passes over the widest tensors of the network.
@@ -37,11 +39,11 @@ class LocallyEnhancedFeedForward(keras.layers.Layer):
     Input and output: ``(batch, height, width, channels)``.
     """
 
-    def __init__(self, mlp_ratio: float = 4.0, **kwargs):
+    def __init__(self, mlp_ratio: float = 4.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.mlp_ratio = mlp_ratio
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.hidden = int(channels * self.mlp_ratio)
         export_form = is_export_shape(input_shape)
@@ -57,7 +59,7 @@ class LocallyEnhancedFeedForward(keras.layers.Layer):
         self.depthwise.build(hidden_shape)
         self.linear2.build(hidden_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = self.activation(self.linear1(x))
         return self.linear2(self.activation(self.depthwise(x)))
 
@@ -70,5 +72,5 @@ class LocallyEnhancedFeedForward(keras.layers.Layer):
         """Twice the hidden ones: the depthwise convolution reads one tensor and writes another."""
         return 2 * self.hidden
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mlp_ratio": self.mlp_ratio}

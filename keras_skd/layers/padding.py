@@ -1,11 +1,15 @@
 """Padding of any image size to the multiple that an architecture needs, and back."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_skd.hints import Shape, Tensor
 
-def reflected_indices(size: tf.Tensor | int, padded_size: tf.Tensor | int) -> tf.Tensor:
+
+def reflected_indices(size: Tensor, padded_size: Tensor) -> Tensor:
     """Indices ``0 .. padded_size-1`` folded back into ``0 .. size-1`` by reflection.
 
     The border pixel is not repeated (``reflect``), and any amount of padding is possible:
@@ -43,11 +47,11 @@ class PadToMultiple(keras.layers.Layer):
     Input ``(batch, height, width, channels)``, output the same with sizes rounded up.
     """
 
-    def __init__(self, multiple: int, **kwargs):
+    def __init__(self, multiple: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.multiple = multiple
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         for axis in (1, 2):
             size = x.shape[axis]
             if size is not None:
@@ -64,12 +68,12 @@ class PadToMultiple(keras.layers.Layer):
             )
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         sizes = [size and -(-size // self.multiple) * self.multiple for size in (height, width)]
         return (batch, *sizes, channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "multiple": self.multiple}
 
 
@@ -80,10 +84,10 @@ class CropLike(keras.layers.Layer):
     Inputs ``(batch, height, width, channels)`` twice, output the first at the second's size.
     """
 
-    def call(self, x, like):
+    def call(self, x: Tensor, like: Tensor) -> Tensor:
         if None not in x.shape[1:3] and x.shape[1:3] == like.shape[1:3]:
             return x
         return x[:, : ops.shape(like)[1], : ops.shape(like)[2]]
 
-    def compute_output_shape(self, x_shape, like_shape):
+    def compute_output_shape(self, x_shape: Shape, like_shape: Shape) -> Shape:
         return (*like_shape[:3], x_shape[3])

@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs, pixels_of
 from keras_skd.layers.export_form import is_export_shape
 
@@ -39,7 +40,7 @@ class Downsample(_Resample):
     def _filters(self, channels):
         return channels // 2
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if self.export_form:
             return tf.nn.conv2d(x, self._strided_kernel(), 2, [[0, 0], [1, 1], [1, 1], [0, 0]])
         x = tf.nn.space_to_depth(tf.nn.conv2d(x, self.kernel, 1, "SAME"), 2)
@@ -59,7 +60,7 @@ class Downsample(_Resample):
         channels = self.kernel.shape[2]
         return tf.reshape(tf.stack(places, axis=-1), (4, 4, channels, 2 * channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         half = [size and size // 2 for size in (height, width)]
         return (batch, *half, 2 * channels)
@@ -77,12 +78,12 @@ class Upsample(_Resample):
     def _filters(self, channels):
         return channels * 2
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         kernel = tf.reshape(self.kernel, (*self.kernel.shape[:3], -1, 4))
         kernel = tf.reshape(tf.transpose(kernel, (0, 1, 2, 4, 3)), self.kernel.shape)
         return tf.nn.depth_to_space(tf.nn.conv2d(x, kernel, 1, "SAME"), 2)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         double = [size and size * 2 for size in (height, width)]
         return (batch, *double, channels // 2)

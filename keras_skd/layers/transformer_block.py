@@ -1,7 +1,10 @@
 """Restormer's transformer block."""
 
+from typing import Any
+
 import keras
 
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.channel_normalization import ChannelNormalization
 from keras_skd.layers.costs import Macs, sum_of_macs
 from keras_skd.layers.gated_feed_forward import GatedFeedForward
@@ -32,7 +35,7 @@ class TransformerBlock(keras.layers.Layer):
         use_bias: bool = False,
         norm_with_bias: bool = True,
         for_integers: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
@@ -49,11 +52,11 @@ class TransformerBlock(keras.layers.Layer):
             ffn_expansion_factor, use_bias, name="feed_forward", dtype=policy
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for layer in (self.norm1, self.attention, self.norm2, self.feed_forward):
             layer.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = x + self.attention(x, norm=self.norm1)
         return x + self.feed_forward(x, norm=self.norm2)
 
@@ -66,7 +69,7 @@ class TransformerBlock(keras.layers.Layer):
         """Of the wider half of the block."""
         return max(self.attention.working_channels, self.feed_forward.working_channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,

@@ -1,6 +1,9 @@
 """Restormer's multi-Dconv head transposed attention (MDTA): attention across channels."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -8,10 +11,14 @@ import tensorflow as tf
 from keras import ops
 
 from keras_skd.errors import InputError
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs, pixels_of, sum_of_macs
 from keras_skd.layers.export_form import is_export_shape, split_channels
 from keras_skd.layers.folded_convolutions import depthwise, pointwise
 from keras_skd.layers.texture_limit import TEXTURE_SIZE
+
+if TYPE_CHECKING:
+    from keras_skd.layers.channel_normalization import ChannelNormalization
 
 
 def _column_norms(x):
@@ -61,7 +68,7 @@ class TransposedAttention(keras.layers.Layer):
     _EPSILON = 1e-12  # on squared, prescaled norms
 
     def __init__(
-        self, num_heads: int, use_bias: bool = False, for_integers: bool = False, **kwargs
+        self, num_heads: int, use_bias: bool = False, for_integers: bool = False, **kwargs: Any
     ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
@@ -69,7 +76,7 @@ class TransposedAttention(keras.layers.Layer):
         self.for_integers = for_integers
         self.prescale = 1.0 if for_integers else self.PRESCALE
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.num_heads:
             raise InputError(
@@ -91,7 +98,7 @@ class TransposedAttention(keras.layers.Layer):
         self.qkv_depthwise.build((*input_shape[:-1], 3 * channels))
         self.project_out.build(input_shape)
 
-    def call(self, x, norm=None):
+    def call(self, x: Tensor, norm: ChannelNormalization | None = None) -> Tensor:
         """``norm``, if given, is applied to ``x`` first."""
         if self.export_form:
             x = x if norm is None else norm.standardised(x)
@@ -195,7 +202,7 @@ class TransposedAttention(keras.layers.Layer):
         """q, k and v, twice: the depthwise convolution reads one tensor and writes another."""
         return 2 * 3 * self.channels
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,

@@ -1,11 +1,14 @@
 """Uformer's window attention (W-MSA), with shifted windows and the decoder's modulator."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_skd.errors import InputError
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs, pixels_of, sum_of_macs
 from keras_skd.layers.export_form import is_export_shape, split_channels
 from keras_skd.layers.texture_limit import TEXTURE_SIZE
@@ -107,7 +110,7 @@ class WindowAttention(keras.layers.Layer):
         qkv_bias: bool = True,
         qk_scale: float | None = None,
         modulator: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
@@ -117,7 +120,7 @@ class WindowAttention(keras.layers.Layer):
         self.qk_scale = qk_scale
         self.modulator = modulator
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.num_heads:
             raise InputError(
@@ -150,7 +153,7 @@ class WindowAttention(keras.layers.Layer):
         self.to_kv = projection(2 * channels, "to_kv", self.qkv_bias)
         self.project_out = projection(channels, "project_out", True)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         shape = ops.shape(x)
         if self.shift_size:
             x = roll(x, self.shift_size, self.export_form)
@@ -276,7 +279,7 @@ class WindowAttention(keras.layers.Layer):
         """q, k, v and the output, and the logits and weights of one head."""
         return 4 * self.channels + 2 * self.window_size**2
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,

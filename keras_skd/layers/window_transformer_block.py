@@ -1,7 +1,10 @@
 """Uformer's locally enhanced window transformer block (LeWin)."""
 
+from typing import Any
+
 import keras
 
+from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.channel_normalization import ChannelNormalization
 from keras_skd.layers.costs import Macs, sum_of_macs
 from keras_skd.layers.locally_enhanced_feed_forward import LocallyEnhancedFeedForward
@@ -38,7 +41,7 @@ class WindowTransformerBlock(keras.layers.Layer):
         qk_scale: float | None = None,
         modulator: bool = False,
         for_integers: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
@@ -65,11 +68,11 @@ class WindowTransformerBlock(keras.layers.Layer):
         self.norm2 = ChannelNormalization(name="norm2", **scaled)
         self.feed_forward = LocallyEnhancedFeedForward(mlp_ratio, name="feed_forward", dtype=policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for layer in (self.norm1, self.attention, self.norm2, self.feed_forward):
             layer.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
         return x + self.feed_forward(self.norm2(x))
 
@@ -82,7 +85,7 @@ class WindowTransformerBlock(keras.layers.Layer):
         """Of the wider half of the block."""
         return max(self.attention.working_channels, self.feed_forward.working_channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,

@@ -1,13 +1,23 @@
 """``python -m keras_skd.models.convert_checkpoint``: a PyTorch checkpoint to a Keras model."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def convert_checkpoint(checkpoint, preset, output):
+    import keras
+
+    from keras_skd.hints import PathLike
+
+
+def convert_checkpoint(checkpoint: PathLike, preset: str, output: PathLike) -> keras.Model:
     """Writes a PyTorch checkpoint of Restormer or Uformer as a ``.keras`` file, without PyTorch.
 
     Nothing in the checkpoint is executed, see :func:`keras_skd.load_pytorch_checkpoint`. The output
@@ -48,7 +58,7 @@ def convert_checkpoint(checkpoint, preset, output):
     return model
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     result = argparse.ArgumentParser(
         prog="python -m keras_skd.models.convert_checkpoint",
@@ -69,7 +79,7 @@ def parser():
     return result
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     from keras_skd.command import reported_errors
     from keras_skd.quiet import import_tensorflow

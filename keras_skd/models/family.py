@@ -9,9 +9,12 @@ Functional models of other classes are teachers and students too: the functions 
 the default for what they do not state.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Any
 
 import keras
 
@@ -52,7 +55,9 @@ class RestorationModel(keras.Model):
         return None
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> RestorationModel:
         return cls(**config)
 
 

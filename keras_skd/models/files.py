@@ -3,18 +3,21 @@
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from keras_skd.errors import InputError, MissingFileError
 from keras_skd.files import replaced
+from keras_skd.hints import PathLike
 from keras_skd.models.presets import PRESETS
 
 _METADATA = "keras_skd.json"  # member of a .keras file, which Keras does not look at
 
 
-def load_model(name_or_file, trained=False):
+def load_model(name_or_file: PathLike, trained: bool = False) -> keras.Model:
     """Loads a model by preset name (see :data:`PRESETS`) or from a ``.keras`` file.
 
     Args:
@@ -64,7 +67,7 @@ def _model_file(name):
     return path
 
 
-def save_model(model, path, metadata):
+def save_model(model: keras.Model, path: PathLike, metadata: Mapping[str, Any]) -> None:
     """Writes a ``.keras`` file that remembers what the model was trained for.
 
     Args:
@@ -80,7 +83,7 @@ def save_model(model, path, metadata):
             archive.writestr(_METADATA, json.dumps(metadata))
 
 
-def read_metadata(name_or_file):
+def read_metadata(name_or_file: PathLike) -> dict[str, Any]:
     """What :func:`save_model` wrote, or what a preset with weights was trained for.
 
     Args:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,7 +67,7 @@ class Restormer(RestorationModel):
         dual_pixel_task: bool = False,
         image_size: tuple[int, int] | None = None,
         for_integers: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         num_blocks, heads = tuple(num_blocks), tuple(heads)
         for argument, value in (("num_blocks", num_blocks), ("heads", heads)):
@@ -171,7 +172,7 @@ class Restormer(RestorationModel):
         """
         return [(variable, *_pytorch_name(variable)) for variable in self.weights]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "inp_channels": self.inp_channels,
             "out_channels": self.out_channels,

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -77,7 +78,7 @@ class Uformer(RestorationModel):
         modulator: bool = False,
         image_size: tuple[int, int] | None = None,
         for_integers: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         depths, num_heads = tuple(depths), tuple(num_heads)
         for argument, value in (("depths", depths), ("num_heads", num_heads)):
@@ -199,7 +200,7 @@ class Uformer(RestorationModel):
             for block in blocks
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "img_size": self.img_size,
             "in_chans": self.in_chans,

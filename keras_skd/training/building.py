@@ -1,15 +1,32 @@
 """From settings to what a run is made of: images, models, distiller, optimizer."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
 from keras_skd.training.settings import option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    import keras
+    import tensorflow as tf
+
+    from keras_skd.data import ImageStore
+    from keras_skd.distillation import Distiller
+    from keras_skd.hints import Degradation, Group
+    from keras_skd.tasks import Task
+    from keras_skd.training.settings import TrainingConfig
+    from keras_skd.training.teacher_cache import TeacherCache
 
 MAX_VALIDATION = 32  # images; more would take longer than the steps between validations
 LOG_EVERY = 50  # steps between readings of the losses, each of which waits for the device
 
 
-def find_images(config):
+def find_images(config: TrainingConfig) -> tuple[list[tuple[list[Group], float]], list[Group]]:
     """Finds the images of training and validation.
 
     Args:
@@ -58,7 +75,7 @@ def find_images(config):
     return list(zip(parts, shares, strict=True)), spread(validation, MAX_VALIDATION)
 
 
-def find_task(config, groups):
+def find_task(config: TrainingConfig, groups: Sequence[Group]) -> tuple[Task, Degradation | None]:
     """The task on the images that were found.
 
     Args:
@@ -82,7 +99,7 @@ def find_task(config, groups):
     return task, degradation
 
 
-def load_models(config, task):
+def load_models(config: TrainingConfig, task: Task) -> tuple[keras.Model, keras.Model | None]:
     """Loads student and teacher, under the run's precision.
 
     The global dtype policy is afterwards what it was.
@@ -131,7 +148,7 @@ def _check_teacher(name, task):
 
 
 @contextlib.contextmanager
-def dtype_policy(name):
+def dtype_policy(name: str) -> Iterator[None]:
     """A context in which layers are made with a dtype policy, globally."""
     import keras
 
@@ -143,7 +160,9 @@ def dtype_policy(name):
         keras.config.set_dtype_policy(earlier)
 
 
-def learning_rate_schedule(config):
+def learning_rate_schedule(
+    config: TrainingConfig,
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up, then cosine decay to a hundredth, over the run's steps.
 
     Keras evaluates a schedule at the number of steps, not of updates, with accumulated gradients
@@ -167,7 +186,7 @@ def learning_rate_schedule(config):
     )
 
 
-def make_optimizer(config):
+def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """AdamW as the settings ask, with clipping at a global norm of 1."""
     import keras
 
@@ -181,7 +200,9 @@ def make_optimizer(config):
     )
 
 
-def make_distiller(config, student, teacher):
+def make_distiller(
+    config: TrainingConfig, student: keras.Model, teacher: keras.Model | None
+) -> Distiller:
     """A compiled :class:`~keras_skd.Distiller` whose optimizer is built.
 
     Raises:
@@ -202,7 +223,7 @@ def make_distiller(config, student, teacher):
     return distiller
 
 
-def settings_of(config, task, distiller):
+def settings_of(config: TrainingConfig, task: Task, distiller: Distiller) -> dict[str, Any]:
     """What ``config.json`` records: the settings, with nothing left to a default.
 
     Args:
@@ -219,7 +240,14 @@ def settings_of(config, task, distiller):
     return settings
 
 
-def open_teacher_cache(config, task, store, degradation, teacher, distiller):
+def open_teacher_cache(
+    config: TrainingConfig,
+    task: Task,
+    store: ImageStore,
+    degradation: Degradation | None,
+    teacher: keras.Model,
+    distiller: Distiller,
+) -> TeacherCache | None:
     """The run's teacher cache, built first if it is missing or incomplete; or None.
 
     A cache holds the stages that a run compares; for a method that compares none, those that
@@ -260,7 +288,15 @@ def open_teacher_cache(config, task, store, degradation, teacher, distiller):
     )
 
 
-def make_batches(config, store, degradation, channels, first_step=0, strategy=None, cache=None):
+def make_batches(
+    config: TrainingConfig,
+    store: ImageStore,
+    degradation: Degradation | None,
+    channels: int,
+    first_step: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
+    cache: TeacherCache | None = None,
+) -> tf.data.Dataset:
     """The training batches from a step on, made ahead of when they are needed.
 
     Args:

@@ -24,13 +24,25 @@ Keras calls them in this order: those that add to the logs come before those tha
 may be left out. See :mod:`keras_skd.training.run_folder` for the files.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.training.run_folder import BEST, LAST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+    from typing import Any, NoReturn
+
+    from keras_skd.distillation import Distiller
+    from keras_skd.hints import Tensor
+    from keras_skd.training.run_folder import RunFolder
 
 _SHOWN = 4  # validation images on a sample
 
@@ -54,29 +66,29 @@ class StopWhenDiverged(keras.callbacks.Callback):
         TrainingDivergedError: From ``fit``, as described.
     """
 
-    def __init__(self, folder=None, every=50):
+    def __init__(self, folder: RunFolder | None = None, every: int = 50):
         super().__init__()
         self.folder, self.every = folder, every
         self._first_epoch, self._epoch, self._looked = None, None, 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model, and forgets what was before."""
         if not hasattr(self.model, "first_divergence"):
             raise InputError("StopWhenDiverged is a callback of Distiller.fit.")
         self._first_epoch = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes where the epoch begins."""
         self._first_epoch = epoch if self._first_epoch is None else self._first_epoch
         self._epoch, self._looked = epoch, 0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks every so many steps."""
         if batch - self._looked >= self.every:
             self._looked = batch
             self._look()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks once more, before anything of the epoch is saved."""
         self._look()
 
@@ -91,7 +103,13 @@ class StopWhenDiverged(keras.callbacks.Callback):
         diverged(f"step {step}", values, self.folder, self._epoch, steps)
 
 
-def diverged(when, values, folder=None, epoch=0, steps=None):
+def diverged(
+    when: str,
+    values: Mapping[str, float],
+    folder: RunFolder | None = None,
+    epoch: int = 0,
+    steps: int | None = None,
+) -> NoReturn:
     """Raises :class:`TrainingDivergedError`.
 
     Args:
@@ -135,13 +153,13 @@ class Validate(keras.callbacks.Callback):
         TrainingDivergedError: From ``fit``: an image is not a number.
     """
 
-    def __init__(self, pairs, folder=None):
+    def __init__(self, pairs: Iterable[tuple[Tensor, Tensor]], folder: RunFolder | None = None):
         super().__init__()
         self.pairs, self.folder = pairs, folder
         self.sample = None
         self._runners = {}  # by size: a graph of known size takes every layer, and is faster
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validates, every worker by itself with the same weights and images."""
         with self.model.averaged_weights():
             scores = self._scores()
@@ -184,7 +202,7 @@ class Validate(keras.callbacks.Callback):
             self._runners[size] = KerasRunner(self.model.student, size)
         return self._runners[size]
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Lets go of the compiled student."""
         self._runners = {}
 
@@ -192,7 +210,7 @@ class Validate(keras.callbacks.Callback):
 class LearningRate(keras.callbacks.Callback):
     """Adds ``learning_rate`` to the logs, as it stands after the epoch's last step."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Reads it; a schedule is evaluated."""
         if logs is not None:
             rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
@@ -207,11 +225,11 @@ class WriteSamples(keras.callbacks.Callback):
         validate: The :class:`Validate`, earlier in the list.
     """
 
-    def __init__(self, folder, validate):
+    def __init__(self, folder: RunFolder, validate: Validate):
         super().__init__()
         self.folder, self.validate = folder, validate
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes ``samples/epoch_0001.png``."""
         self.folder.write_sample(epoch + 1, self.validate.sample)
 
@@ -232,12 +250,18 @@ class SaveStudents(keras.callbacks.Callback):
             float32; None saves the student.
     """
 
-    def __init__(self, folder, metadata=None, monitor="val_psnr", exported=None):
+    def __init__(
+        self,
+        folder: RunFolder,
+        metadata: Mapping[str, Any] | None = None,
+        monitor: str = "val_psnr",
+        exported: keras.Model | None = None,
+    ):
         super().__init__()
         self.folder, self.monitor, self.exported = folder, monitor, exported
         self.metadata = metadata or {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves."""
         value = (logs or {}).get(self.monitor)
         with self.model.averaged_weights():
@@ -245,7 +269,7 @@ class SaveStudents(keras.callbacks.Callback):
                 self.save(BEST)
             self.save(LAST)
 
-    def save(self, name):
+    def save(self, name: str) -> Path:
         """Saves the student as it is.
 
         Returns:
@@ -266,17 +290,17 @@ class WriteLog(keras.callbacks.Callback):
         validate: The :class:`Validate` whose sample TensorBoard shows, or None.
     """
 
-    def __init__(self, folder, validate=None):
+    def __init__(self, folder: RunFolder, validate: Validate | None = None):
         super().__init__()
         self.folder, self.validate = folder, validate
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a row; the events are at the number of steps, or of epochs if that is unknown."""
         done = (epoch + 1) * (self.params.get("steps") or 1)
         self.folder.write_events(done, logs or {}, getattr(self.validate, "sample", None))
         self.folder.write_log(epoch, logs or {})
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the events."""
         self.folder.close()
 
@@ -290,16 +314,16 @@ class SaveCheckpoint(keras.callbacks.Callback):
         folder: A :class:`~keras_skd.training.RunFolder`.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: RunFolder):
         super().__init__()
         self.folder = folder
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves."""
         arrays = {name: value.numpy() for name, value in state_variables(self.model).items()}
         self.folder.save_checkpoint(epoch + 1, arrays)
 
-    def restore(self, distiller):
+    def restore(self, distiller: Distiller) -> int:
         """Loads the checkpoint, if there is one, into a compiled distiller.
 
         Args:
@@ -315,7 +339,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
         return self.folder.restore(state_variables(distiller))
 
 
-def state_variables(distiller):
+def state_variables(distiller: Distiller) -> dict[str, keras.Variable]:
     """What a training is resumed from: name to variable, of a compiled distiller."""
     if not distiller.optimizer.built:
         distiller.optimizer.build(distiller.trainable_variables)

@@ -1,14 +1,25 @@
 """A training run put together."""
 
+from __future__ import annotations
+
 import math
 import sys
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
 from keras_skd.training import building
 from keras_skd.training.run_folder import STUDENT, RunFolder
 from keras_skd.training.settings import FREE_SETTINGS
 from keras_skd.training.strategies import make_strategy, writes_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+    import tensorflow as tf
+
+    from keras_skd.training.settings import TrainingConfig
 
 
 class Training:
@@ -40,7 +51,7 @@ class Training:
         OutputError: The run folder cannot be written, or its disk is too small.
     """
 
-    def __init__(self, config, strategy=None):
+    def __init__(self, config: TrainingConfig, strategy: tf.distribute.Strategy | None = None):
         import keras
 
         from keras_skd.files import output_folder
@@ -80,13 +91,13 @@ class Training:
             self.close()
             raise
 
-    def __enter__(self):
+    def __enter__(self) -> Training:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Lets go of models, compiled functions and decoded images."""
         if self._store is not None:
             self._store.close()
@@ -95,16 +106,16 @@ class Training:
         self._teacher = None
 
     @property
-    def student(self):
+    def student(self) -> keras.Model:
         """The student, trained once :meth:`fit` returned."""
         return self.distiller.student
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the run folder holds the finished student of this run."""
         return self._files.finished
 
-    def fit(self):
+    def fit(self) -> Path:
         """Trains, or resumes where an interrupted run stopped, and writes ``student.keras``.
 
         Returns:

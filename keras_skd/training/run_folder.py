@@ -14,19 +14,31 @@ Every file is written under a temporary name and renamed, and the checkpoint is 
 epoch writes: killed at any moment, a run is resumed after the last epoch whose checkpoint is there.
 """
 
+from __future__ import annotations
+
 import csv
 import json
 import os
 import platform
 import time
 import zipfile
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd import __version__
 from keras_skd.errors import InputError
 from keras_skd.files import locked, replaced, write_csv, write_json
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import keras
+    import numpy as np
+
+    from keras_skd.hints import PathLike, Row
 
 STUDENT, BEST, LAST = "student.keras", "student_best.keras", "student_last.keras"
 _PACKAGES = ("keras-skd", "tensorflow", "keras", "numpy", "pillow", "ai-edge-litert")
@@ -40,27 +52,27 @@ class RunFolder:
         writes: False for the workers that leave writing to the first: they read only.
     """
 
-    def __init__(self, path, writes=True):
+    def __init__(self, path: PathLike, writes: bool = True):
         self.path, self.writes = Path(path), writes
         self._events = None
 
     @property
-    def student(self):
+    def student(self) -> Path:
         """File of the finished run's student."""
         return self.path / STUDENT
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the student of the finished run is there."""
         return self.student.exists()
 
     @property
-    def checkpoint(self):
+    def checkpoint(self) -> Path:
         """File of the last checkpoint."""
         return self.path / "checkpoint.npz"
 
     @contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[None]:
         """Keeps other processes from training in the folder; a killed process leaves no lock.
 
         Raises:
@@ -81,7 +93,7 @@ class RunFolder:
 
     # --- settings and environment ---
 
-    def config(self):
+    def config(self) -> dict[str, Any] | None:
         """The settings of the run in the folder, or None.
 
         Raises:
@@ -100,7 +112,7 @@ class RunFolder:
             ) from None
         return config
 
-    def check_config(self, settings, free=()):
+    def check_config(self, settings: Mapping[str, Any], free: Collection[str] = ()) -> None:
         """Checks that the run in the folder, if there is one, is of these settings.
 
         Args:
@@ -132,12 +144,12 @@ class RunFolder:
                 f"{earlier['version']}; choose another --run, or remove the folder."
             )
 
-    def write_config(self, settings):
+    def write_config(self, settings: Mapping[str, Any]) -> None:
         """Writes the settings, a dict, and the version, unless those of the run are there."""
         if self.writes and self.config() is None:
             write_json(self.path / "config.json", {"version": __version__, **settings})
 
-    def add_environment(self, epoch, replicas):
+    def add_environment(self, epoch: int, replicas: int) -> None:
         """Notes the versions and devices of this start of the run.
 
         Args:
@@ -173,7 +185,7 @@ class RunFolder:
 
     # --- log ---
 
-    def log_rows(self, epochs=None):
+    def log_rows(self, epochs: int | None = None) -> list[dict[str, str]]:
         """The rows of the log, dicts of strings, of the first ``epochs`` epochs or of all."""
         path = self.path / "log.csv"
         if not path.exists():
@@ -181,7 +193,7 @@ class RunFolder:
         with open(path, newline="") as file:
             return list(csv.DictReader(file))[:epochs]
 
-    def write_log(self, epoch, row):
+    def write_log(self, epoch: int, row: Row) -> None:
         """Adds an epoch's row, and drops rows of epochs that are being done again.
 
         Args:
@@ -192,12 +204,14 @@ class RunFolder:
             return
         write_csv(self.path / "log.csv", [*self.log_rows(epoch), {"epoch": epoch + 1, **row}])
 
-    def best(self, column, epochs):
+    def best(self, column: str, epochs: int) -> float:
         """The greatest value of a column in the first epochs of the log; minus infinity if none."""
         values = [float(row[column]) for row in self.log_rows(epochs) if row.get(column)]
         return max(values, default=float("-inf"))
 
-    def write_events(self, step, scalars, image):
+    def write_events(
+        self, step: int, scalars: Mapping[str, float], image: np.ndarray | None
+    ) -> None:
         """Writes TensorBoard events.
 
         Args:
@@ -219,7 +233,7 @@ class RunFolder:
                 tf.summary.image("samples", np.clip(image, 0, 1)[None], step)
         self._events.flush()
 
-    def write_sample(self, epoch, image):
+    def write_sample(self, epoch: int, image: np.ndarray) -> None:
         """Writes ``samples/epoch_0001.png`` of an image ``(height, width, 3 or 1)`` in 0..1."""
         if not self.writes:
             return
@@ -232,7 +246,7 @@ class RunFolder:
 
     # --- students and checkpoint ---
 
-    def save_student(self, student, name, metadata):
+    def save_student(self, student: keras.Model, name: str, metadata: Mapping[str, Any]) -> Path:
         """Writes a student to ``student.keras``, ``student_best.keras`` or ``student_last.keras``.
 
         Args:
@@ -250,7 +264,7 @@ class RunFolder:
             save_model(student, self.path / name, metadata)
         return self.path / name
 
-    def save_checkpoint(self, epochs, arrays):
+    def save_checkpoint(self, epochs: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the state of a run.
 
         Args:
@@ -263,7 +277,7 @@ class RunFolder:
             with replaced(self.checkpoint) as path, open(path, "wb") as file:
                 np.savez(file, epoch=epochs, **arrays)
 
-    def restore(self, variables):
+    def restore(self, variables: Mapping[str, keras.Variable]) -> int:
         """Loads the checkpoint, if there is one.
 
         Args:
@@ -296,7 +310,7 @@ class RunFolder:
             variable.assign(arrays[name])
         return epochs
 
-    def finish(self):
+    def finish(self) -> None:
         """Removes what only an unfinished run needs, also where a kill has left it behind."""
         self.close()
         if self.writes:
@@ -305,7 +319,7 @@ class RunFolder:
                 with suppress(PermissionError):
                     path.unlink(missing_ok=True)
 
-    def close(self):
+    def close(self) -> None:
         """Closes the files that are open."""
         if self._events is not None:
             self._events.close()

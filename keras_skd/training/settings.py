@@ -3,10 +3,13 @@
 Nothing here loads TensorFlow, so that ``--help`` and a mistyped setting are answered at once.
 """
 
+import argparse
 import dataclasses
 import math
 import numbers
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from keras_skd.distillation.methods import METHODS, SKDConfig
 from keras_skd.errors import InputError
@@ -102,7 +105,7 @@ class TrainingConfig:
     strategy: str = "none"
     distillation: SKDConfig = DEFAULT_WEIGHTS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks what can be checked without reading a file."""
         self.goal  # noqa: B018, raises for a task, noise or level that is unknown
         for name, known in (
@@ -183,40 +186,40 @@ class TrainingConfig:
             )
 
     @property
-    def goal(self):
+    def goal(self) -> Task:
         """The :class:`~keras_skd.tasks.Task` on clean images; pairs bring their own noise."""
         return Task.of(self.task, self.noise, self.sigma)
 
     @property
-    def folders(self):
+    def folders(self) -> tuple[str, ...]:
         """The folders of :attr:`data`, a tuple."""
         if self.data is None:
             return ()
         return self.data if isinstance(self.data, tuple) else (self.data,)
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """Whole epochs that hold at least ``steps`` steps."""
         return -(-self.steps // self.steps_per_epoch)
 
     @property
-    def epoch_steps(self):
+    def epoch_steps(self) -> int:
         """Steps of each epoch: as equal as the epochs allow, at most ``steps_per_epoch``."""
         return -(-self.steps // self.epochs)
 
     @property
-    def total_steps(self):
+    def total_steps(self) -> int:
         """Steps of all epochs: ``steps``, or a few more."""
         return self.epochs * self.epoch_steps
 
     @property
-    def warmup(self):
+    def warmup(self) -> int:
         """Training steps of warm-up."""
         if self.warmup_steps is None:
             return min(WARMUP_STEPS, self.total_steps // 2)
         return self.warmup_steps
 
-    def teacher_for(self, task):
+    def teacher_for(self, task: Task) -> str | None:
         """The teacher's name or file, or None for the method ``none``.
 
         Args:
@@ -234,7 +237,7 @@ class TrainingConfig:
             )
         return self.teacher or task.teacher
 
-    def check_used(self):
+    def check_used(self) -> None:
         """Checks that every setting that differs from its default makes a difference.
 
         Raises:
@@ -242,7 +245,7 @@ class TrainingConfig:
         """
         check_used(changed(self), (self.method,))
 
-    def for_run(self, **changes):
+    def for_run(self, **changes: Any) -> "TrainingConfig":
         """The settings of one run among several, as of a comparison.
 
         Args:
@@ -259,7 +262,7 @@ class TrainingConfig:
             result = dataclasses.replace(result, **{name: defaults[name] for name in _OF_TEACHER})
         return dataclasses.replace(result, distillation=SKDConfig(**kept))
 
-    def resolved(self, task=None):
+    def resolved(self, task: Task | None = None) -> dict[str, Any]:
         """The settings as JSON holds them, with nothing left to a default.
 
         Args:
@@ -284,12 +287,12 @@ class TrainingConfig:
         }
 
 
-def option(name):
+def option(name: str) -> str:
     """The command's flag of a setting."""
     return f"--{name.replace('_', '-')}"
 
 
-def changed(config):
+def changed(config: TrainingConfig) -> tuple[str, ...]:
     """Names of the settings, those of ``distillation`` too, that differ from their defaults."""
     names = [
         each.name
@@ -304,7 +307,7 @@ def changed(config):
     return (*names, *weights)
 
 
-def check_used(given, methods):
+def check_used(given: Collection[str], methods: Sequence[str]) -> None:
     """Checks that every given setting makes a difference to at least one of the methods.
 
     A noise or level that does not belong to the task is found by
@@ -416,7 +419,7 @@ _KINDS = {int: int, float: float, int | None: int}
 _SEVERAL = {"data": str, "shares": float}
 
 
-def add_arguments(parser, leave_out=()):
+def add_arguments(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) -> None:
     """Adds an argument for every setting of a run.
 
     A setting that the user leaves out is not among the parsed ones, so that :func:`config_of` can
@@ -457,7 +460,7 @@ def _default(value):
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def config_of(given, methods=None):
+def config_of(given: Mapping[str, Any], methods: Sequence[str] | None = None) -> TrainingConfig:
     """The :class:`TrainingConfig` of parsed arguments.
 
     Args:

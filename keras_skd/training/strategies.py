@@ -1,14 +1,20 @@
 """Where a training runs: one device, several, or several machines (``tf.distribute``)."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 STRATEGIES = ("none", "mirrored", "multi-worker")
 
 
-def make_strategy(name):
+def make_strategy(name: str) -> tf.distribute.Strategy | None:
     """Makes a ``tf.distribute`` strategy.
 
     ``multi-worker`` has to be made before TensorFlow runs its first operation, so the commands call
@@ -53,7 +59,7 @@ def make_strategy(name):
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def writes_files(strategy):
+def writes_files(strategy: tf.distribute.Strategy | None) -> bool:
     """Whether this process is the one that writes the run folder: worker 0, or the only one."""
     resolver = getattr(strategy, "cluster_resolver", None)
     if resolver is None or not resolver.cluster_spec():
@@ -63,7 +69,7 @@ def writes_files(strategy):
     )
 
 
-def make_deterministic(jit_compile):
+def make_deterministic(jit_compile: bool) -> None:
     """Makes the same seed give the same bits, on CPUs.
 
     GPUs would pay for it with much of their speed, and XLA does not support it.

@@ -16,16 +16,30 @@ A folder holds one cache::
     stage_NAME.bin  float16, the teacher's features
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.errors import InputError
 from keras_skd.files import output_folder, write_json
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import keras
+    import tensorflow as tf
+
+    from keras_skd.data import ImageStore
+    from keras_skd.hints import Degradation
+    from keras_skd.tasks import Task
 
 BUILD_BATCH = 16  # crops of a pass of the teacher
 SAVE_EVERY = 16  # passes between two entries of the progress
@@ -72,7 +86,7 @@ class TeacherCache:
         InputError: The folder holds no complete cache.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         description = _read(self.folder / "cache.json")
         done = _read(self.folder / "progress.json")
@@ -84,11 +98,13 @@ class TeacherCache:
         self._arrays = _open_arrays(self.folder, self._tensors, self.crops, "r")
 
     @property
-    def bytes(self):
+    def bytes(self) -> int:
         """Size of the cache on disk."""
         return self.crops * sum(tensor.bytes for tensor in self._tensors)
 
-    def batches(self, *, batch_size, steps, seed=0, first_step=0):
+    def batches(
+        self, *, batch_size: int, steps: int, seed: int = 0, first_step: int = 0
+    ) -> tf.data.Dataset:
         """Batches of crops, flipped and rotated, with the teacher's outputs for them.
 
         Every crop is drawn once before any is drawn again. Batch ``i`` depends on ``(seed, i)``
@@ -161,8 +177,17 @@ def _turned(array, quarter_turns, flip):
 
 
 def build_teacher_cache(
-    folder, teacher, store, *, task, degradation, patch_size, stages=(), crops=None, gigabytes=None
-):
+    folder: str | os.PathLike,
+    teacher: keras.Model,
+    store: ImageStore,
+    *,
+    task: Task,
+    degradation: Degradation | None,
+    patch_size: int,
+    stages: Sequence[str] = (),
+    crops: int | None = None,
+    gigabytes: float | None = None,
+) -> TeacherCache:
     """Builds a cache, resumes one whose build was interrupted, or opens the one that is there.
 
     Args:
@@ -294,7 +319,7 @@ def _open_arrays(folder, tensors, count, mode):
     return arrays
 
 
-def digest_of(model):
+def digest_of(model: keras.Model) -> str:
     """SHA-256 of a model's weights, in their order."""
     digest = hashlib.sha256()
     for array in model.get_weights():

@@ -6,9 +6,15 @@ TensorFlow's own analyzer finds most of this compatible. Source of the classic d
 operations: ``gpu_compatibility.cc`` of TensorFlow Lite.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from keras_skd.layers.texture_limit import TEXTURE_SIZE
+
+if TYPE_CHECKING:
+    from keras_skd.export.flatbuffer import Graph
 
 # Operations that both delegates have. The classic one lacks the rest.
 SUPPORTED = frozenset(
@@ -102,11 +108,11 @@ class Violation:
     remedy: str
     fatal: bool = True
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.rule}: {self.operation} of {self.layer} {self.problem}; {self.remedy}."
 
 
-def check_rules(graph):
+def check_rules(graph: Graph) -> list[Violation]:
     """Walks a graph.
 
     Args:

@@ -8,6 +8,8 @@ does so beside TensorFlow.
 images ``(n, height, width, channels)`` of one ``.npy`` file to those of another.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -17,10 +19,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.export.flatbuffer import read_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from keras_skd.hints import PathLike
 
 # LiteRT's number for a tensor buffer in GPU memory. A model that fell back takes host memory (1).
 _GPU_BUFFER = 26
@@ -61,7 +70,7 @@ class Driver:
     precisions: tuple
 
 
-def find_drivers():
+def find_drivers() -> list[Driver]:
     """The Vulkan drivers of this machine.
 
     ``VK_DRIVER_FILES`` of the environment, if set, is the only one. The drivers of hardware count
@@ -96,8 +105,13 @@ def _software_driver(path):
 
 
 def verify_on_gpu(
-    path, images, drivers=None, timeout=600, reference=None, least_residual_psnr=None
-):
+    path: PathLike,
+    images: np.ndarray,
+    drivers: Sequence[Driver] | None = None,
+    timeout: float = 600,
+    reference: np.ndarray | None = None,
+    least_residual_psnr: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
     """Runs a file on every driver, strictly on the GPU, and compares with the CPU.
 
     Args:
@@ -217,7 +231,7 @@ def _restore(model, image, types, attempts=5):
             return restored / np.float32(255 if types[1] == np.uint8 else 1), seconds
 
 
-def main(arguments):
+def main(arguments: Sequence[str]) -> int:
     """The process that runs on the GPU; prints a line of JSON."""
     from ai_edge_litert.compiled_model import CompiledModel
     from ai_edge_litert.gpu_options import GpuOptions

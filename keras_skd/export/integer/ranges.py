@@ -1,8 +1,17 @@
 """The ranges that int8 activations span, from calibration tiles."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from keras_skd.export.flatbuffer import Graph
 
 # Fractions of a tensor's span that are tried. Below four fifths, little is gained for what the
 # strongest edges of other images could lose.
@@ -13,7 +22,9 @@ SAMPLES = 32768  # values of a tensor looked at per tile
 LEVELS = 255
 
 
-def narrowed(content, graph, tiles, spans):
+def narrowed(
+    content: bytes, graph: Graph, tiles: np.ndarray, spans: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Ranges of least squared error: outliers are cut where finer steps for the rest are worth it.
 
     Features have a few values far from the others (edges of high contrast), and with a step of

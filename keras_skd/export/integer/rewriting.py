@@ -1,6 +1,7 @@
 """Integer operations and images where LiteRT Quantizer leaves float ones."""
 
 import copy
+from collections.abc import Collection
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from keras_skd.export.flatbuffer import packed
 _MOVES = {"DEPTH_TO_SPACE", "REDUCE_MAX", "TILE"}
 
 
-def with_distributed_output(content, most_parts=8):
+def with_distributed_output(content: bytes, most_parts: int = 8) -> bytes:
     """The last convolution is taken of the terms of its input, and the results are added.
 
     ``conv(x + a + f) = conv(x) + conv(a) + conv(f)``, and that of a concatenation is the sum of
@@ -56,7 +57,7 @@ def with_distributed_output(content, most_parts=8):
     return packed(graph.model)
 
 
-def without_islands(content, kinds):
+def without_islands(content: bytes, kinds: Collection[str]) -> bytes:
     """Operations between a DEQUANTIZE and a QUANTIZE take the integers themselves.
 
     Args:
@@ -92,7 +93,7 @@ def without_islands(content, kinds):
     return packed(graph.model)
 
 
-def with_byte_images(content):
+def with_byte_images(content: bytes) -> bytes:
     """The same for images of bytes, 0..255 for 0..1.
 
     Args:

@@ -1,10 +1,19 @@
 """What int8 costs, operation by operation, and the mix that follows."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.export.schemes import CONVOLUTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keras_skd.export.flatbuffer import Operation
+    from keras_skd.export.schemes import Source
 
 # Kinds that are measured on top of the dense convolutions. LiteRT has them all in int8.
 CANDIDATES = (
@@ -68,7 +77,7 @@ class Sensitivity:
     tiles: int
     tile: int
 
-    def mix(self, source):
+    def mix(self, source: Source) -> list[Operation]:
         """The operations of a :class:`~keras_skd.export.schemes.Source` that the mix quantises."""
         return [
             operation
@@ -82,7 +91,12 @@ def _part(layer):
     return "/".join(layer.split("/")[:2])
 
 
-def measure(source, degraded, clean, on_progress=None):
+def measure(
+    source: Source,
+    degraded: np.ndarray,
+    clean: np.ndarray,
+    on_progress: Callable[[str], object] | None = None,
+) -> Sensitivity:
     """Quantises one layer, then one kind of operation, at a time, and follows with the mix.
 
     The mix quantises the dense convolutions. While that loses more than :data:`BUDGET`, the layer

@@ -7,7 +7,7 @@ class CheckpointError(InputError):
     """A checkpoint that cannot be read, is not trusted or does not fit the model."""
 
 
-def printable(text, limit=80):
+def printable(text: object, limit: int = 80) -> str:
     """Text from an untrusted file, for a message: one line, no control characters, not long."""
     text = str(text)
     if len(text) > limit:

@@ -1,6 +1,7 @@
 """Which kind of file this is by its first bytes, and for the wrong ones a sentence that says so."""
 
 import re
+from typing import Any, BinaryIO
 
 from keras_skd.models.checkpoints.errors import CheckpointError, printable
 from keras_skd.models.checkpoints.safetensors import read_safetensors
@@ -22,7 +23,7 @@ _STARTS = (
 )
 
 
-def read_file(file, size):
+def read_file(file: BinaryIO, size: int) -> Any:
     """What the file holds, by the reader of its format.
 
     Args:

@@ -1,6 +1,9 @@
 """Checkpoints into models: every tensor has its variable, or nothing is loaded."""
 
+from __future__ import annotations
+
 import inspect
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +13,13 @@ from keras_skd.models.presets import PRESETS
 from keras_skd.models.restormer import Restormer
 from keras_skd.models.uformer import Uformer
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import keras
+
+    from keras_skd.hints import PathLike
+
 _LISTED = 10
 # The first convolution, (out, in, row, column), and the arguments that are its size.
 _FIRST_CONVOLUTIONS = {
@@ -18,7 +28,7 @@ _FIRST_CONVOLUTIONS = {
 }
 
 
-def load_pytorch_checkpoint(model, path):
+def load_pytorch_checkpoint(model: keras.Model, path: PathLike) -> None:
     """Loads the weights of a PyTorch checkpoint into ``model``, in place.
 
     Args:
@@ -38,7 +48,7 @@ def load_pytorch_checkpoint(model, path):
     assign_tensors(model, read_pytorch_checkpoint(path), path)
 
 
-def assign_tensors(model, tensors, path):
+def assign_tensors(model: keras.Model, tensors: Mapping[str, np.ndarray], path: PathLike) -> None:
     """Loads what :func:`read_pytorch_checkpoint` gave; see :func:`load_pytorch_checkpoint`.
 
     Args:

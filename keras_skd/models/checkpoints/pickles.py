@@ -5,6 +5,8 @@ The format is documented in Python's :mod:`pickletools`, which splits the instru
 
 import pickletools
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 from keras_skd.models.checkpoints.errors import CheckpointError, printable
 from keras_skd.models.checkpoints.stand_ins import Name, StandIn, name_of, result_of
@@ -25,7 +27,7 @@ _PUT = {"PUT", "BINPUT", "LONG_BINPUT"}
 _NOTHING = {"PROTO", "FRAME"}
 
 
-def read_pickle(stream, storage_of):
+def read_pickle(stream: Any, storage_of: Callable[[Any], Any]) -> Any:
     """The value of the pickle that starts at the stream's position; leaves it after its end.
 
     Args:

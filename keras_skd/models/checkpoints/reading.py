@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
+
 from keras_skd.errors import MissingFileError
+from keras_skd.hints import PathLike
 from keras_skd.models.checkpoints.errors import CheckpointError, printable
 from keras_skd.models.checkpoints.file_kinds import read_file
 from keras_skd.models.checkpoints.state_dict import find_tensors
@@ -12,7 +15,7 @@ from keras_skd.models.checkpoints.state_dict import find_tensors
 _LARGEST_RATIO = 4
 
 
-def read_pytorch_checkpoint(path):
+def read_pytorch_checkpoint(path: PathLike) -> dict[str, np.ndarray]:
     """Reads the weights of a PyTorch checkpoint as NumPy arrays, without running anything from it.
 
     Takes what ``torch.save`` writes, since PyTorch 1.6 and before, and safetensors files: a

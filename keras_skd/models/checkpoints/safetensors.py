@@ -3,8 +3,11 @@
 The table's length is in the first eight bytes; all numbers are little-endian.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -39,16 +42,16 @@ _TYPES = {
 class PlainTensor:
     """A contiguous tensor in the file."""
 
-    file: object
+    file: BinaryIO
     start: int
     size: int
     dtype: np.dtype
     shape: tuple
 
-    def nbytes(self):
+    def nbytes(self) -> int:
         return self.size
 
-    def read(self):
+    def read(self) -> np.ndarray:
         self.file.seek(self.start)
         data = self.file.read(self.size)
         if len(data) != self.size:
@@ -56,7 +59,7 @@ class PlainTensor:
         return elements(data, self.dtype, "little").reshape(self.shape).copy()
 
 
-def read_safetensors(file, size):
+def read_safetensors(file: BinaryIO, size: int) -> dict[str, PlainTensor | UnreadableTensor]:
     """Name to description of the tensors.
 
     Args:

@@ -12,7 +12,9 @@ are taken as stand-ins whatever they are.
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from keras_skd.models.checkpoints.errors import CheckpointError, printable
 from keras_skd.models.checkpoints.tensors import (
@@ -122,7 +124,7 @@ class StandIn:
     state: object = None
 
 
-def name_of(module, name):
+def name_of(module: str, name: str) -> Name:
     """The :class:`Name` of a function or class.
 
     Raises:
@@ -143,7 +145,7 @@ def name_of(module, name):
     return Name(text)
 
 
-def result_of(function, arguments, spend):
+def result_of(function: Any, arguments: Any, spend: Callable[[int], object]) -> Any:
     """What stands for the result of a call; nothing is called.
 
     Args:
@@ -231,7 +233,7 @@ def _dict(arguments, spend):
     return result
 
 
-def storage_of(saved_id, source):
+def storage_of(saved_id: Any, source: Any) -> Any:
     """The storage that a persistent id of PyTorch describes.
 
     Args:

@@ -1,5 +1,7 @@
 """The model's tensors in what was saved: under which key, in which module, by which name."""
 
+from typing import Any
+
 from keras_skd.models.checkpoints.errors import CheckpointError, printable
 from keras_skd.models.checkpoints.safetensors import PlainTensor
 from keras_skd.models.checkpoints.stand_ins import StandIn
@@ -50,7 +52,7 @@ _MOST_ENTRIES = 200_000
 _TENSORS = (Tensor, PlainTensor, UnreadableTensor)
 
 
-def find_tensors(loaded):
+def find_tensors(loaded: Any) -> dict[str, Tensor | PlainTensor | UnreadableTensor]:
     """The tensors of the model that a file holds, by their names in the model.
 
     Args:

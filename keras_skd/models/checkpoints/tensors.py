@@ -1,8 +1,11 @@
 """Tensors as a checkpoint describes them: a place in a storage, read when they are wanted."""
 
+from __future__ import annotations
+
 import math
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -80,7 +83,9 @@ TENSOR_TYPES = {
 }
 
 
-def elements(data, dtype, byteorder=sys.byteorder):
+def elements(
+    data: bytes | memoryview, dtype: np.dtype, byteorder: str = sys.byteorder
+) -> np.ndarray:
     """Bytes as a vector of numbers in the order of this machine.
 
     Args:
@@ -96,7 +101,7 @@ def elements(data, dtype, byteorder=sys.byteorder):
     return np.frombuffer(data, dtype)
 
 
-def checked_shape(shape):
+def checked_shape(shape: Any) -> tuple[tuple[int, ...], int]:
     """A shape from an untrusted file as a tuple of Python integers, and its number of elements.
 
     Raises:
@@ -125,7 +130,7 @@ class Storage:
         length: Elements of this view.
     """
 
-    source: object
+    source: Any
     key: str
     type: ElementType
     count: int
@@ -133,7 +138,15 @@ class Storage:
     length: int
 
     @classmethod
-    def checked(cls, source, key, element_type, count, first=0, length=None):
+    def checked(
+        cls,
+        source: Any,
+        key: Any,
+        element_type: ElementType,
+        count: Any,
+        first: Any = 0,
+        length: Any = None,
+    ) -> Storage:
         """A storage from an untrusted file."""
         length = count if length is None else length
         numbers = (count, first, length)
@@ -143,11 +156,11 @@ class Storage:
             raise CheckpointError("a storage of impossible size; the file is damaged.")
         return cls(source, key, element_type, count, first, length)
 
-    def size(self, dtype):
+    def size(self, dtype: np.dtype) -> int:
         """How many elements of ``dtype`` the view has; of its own type, unless it is untyped."""
         return self.length * self.type.itemsize // dtype.itemsize
 
-    def read(self, dtype):
+    def read(self, dtype: np.dtype) -> np.ndarray:
         """The view's elements as a vector of ``dtype``, without a copy where that is possible."""
         data, byteorder = self.source.read(self.key, self.count * self.type.itemsize)
         first = self.first * self.type.itemsize
@@ -173,7 +186,7 @@ class Tensor:
     strides: object
     type: ElementType | None = None
 
-    def layout(self):
+    def layout(self) -> tuple[np.dtype, int, tuple[int, ...], tuple[int, ...]]:
         """Type, first element, shape and strides, which lie inside the storage.
 
         Raises:
@@ -204,12 +217,12 @@ class Tensor:
             raise CheckpointError("it is larger than its storage; save its clone().")
         return element_type.dtype, offset, shape, strides
 
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of the tensor as an array; raises as :meth:`layout` does."""
         dtype, _, shape, _ = self.layout()
         return math.prod(shape) * dtype.itemsize
 
-    def read(self):
+    def read(self) -> np.ndarray:
         """The tensor as an array of its own.
 
         Raises:

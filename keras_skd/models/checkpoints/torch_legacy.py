@@ -5,6 +5,8 @@ keys of the storages in their order. Each storage is its number of elements in e
 bytes.
 """
 
+from typing import Any, BinaryIO
+
 from keras_skd.models.checkpoints.errors import CheckpointError
 from keras_skd.models.checkpoints.pickles import read_pickle
 from keras_skd.models.checkpoints.stand_ins import storage_of
@@ -15,7 +17,7 @@ _VERSION = 1001
 _LONGEST_LINE = 2**16
 
 
-def read_legacy(file, size):
+def read_legacy(file: BinaryIO, size: int) -> Any:
     """What ``torch.save`` was given, with descriptions of the tensors.
 
     Args:

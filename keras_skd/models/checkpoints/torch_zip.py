@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
+from typing import Any, BinaryIO
 
 from keras_skd.models.checkpoints.errors import CheckpointError, printable
 from keras_skd.models.checkpoints.pickles import read_pickle
@@ -16,7 +17,7 @@ _END_SEARCH = 2**16 + 22  # the end record with the longest comment
 _DAMAGED = (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OverflowError)
 
 
-def read_zip(file, size):
+def read_zip(file: BinaryIO, size: int) -> Any:
     """What ``torch.save`` was given, with descriptions of the tensors.
 
     Args:
