@@ -197,9 +197,9 @@ def _check_tensors(name, inputs, outputs):
         raise InputError(f"{name}: a restorer's images are float32 or uint8; {described}.")
     shape = tuple(int(size) for size in given["shape"])
     signature = tuple(int(size) for size in given.get("shape_signature", shape))
-    if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3):
+    if len(shape) != 4 or shape[0] != 1:
         raise InputError(
-            f"{name}: a restorer takes one image (1, height, width, 3 or 1); {described}."
+            f"{name}: a restorer takes one image (1, height, width, channels); {described}."
         )
     if -1 in signature[1:]:
         raise InputError(
@@ -255,7 +255,13 @@ def load_runner(name_or_file: PathLike, untrained: bool = False) -> Runner:
         MissingFileError: There is no such file.
     """
     if Path(name_or_file).suffix == ".tflite":
-        return TFLiteRunner(name_or_file)
+        runner = TFLiteRunner(name_or_file)
+        if runner.channels not in (1, 3):
+            raise InputError(
+                f"{name_or_file}: takes images of {runner.channels} channels; photographs have 3, "
+                "or 1 for grey."
+            )
+        return runner
     from keras_skd.models import load_model, read_metadata
 
     model = load_model(name_or_file, trained=not untrained)
