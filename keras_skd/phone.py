@@ -5,6 +5,8 @@ has its self-check measure them on the phone's GPU and CPU, and prints the table
 itself bundles is measured by its own screen.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -14,11 +16,16 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_skd.errors import FailedCheckError, InputError, MissingFileError
-from keras_skd.hints import PathLike
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from keras_skd.hints import PathLike
 
 PACKAGE = "org.kerasskd.demo"
 APK = Path("android_demo") / "build" / "kerasskd-demo.apk"
@@ -54,7 +61,7 @@ class Phone:
         InputError: None is connected, it is not ready, or there are several and none is named.
     """
 
-    def __init__(self, adb: str, serial: str | None = None):
+    def __init__(self, adb: PathLike, serial: str | None = None):
         self._adb = adb
         states = dict(
             line.split()[:2]
@@ -96,7 +103,9 @@ class Phone:
                 f"adb uninstall {PACKAGE}."
             ) from None
 
-    def check(self, model: PathLike, task: str | None = None, timeout: float = 300) -> dict:
+    def check(
+        self, model: PathLike, task: str | None = None, timeout: float = 300
+    ) -> dict[str, Any]:
         """Runs the app's self-check with a student.
 
         Args:
@@ -193,7 +202,7 @@ def _line(text):
     return lines[-1][:300] if lines else ""
 
 
-def table(report: dict) -> list[str]:
+def table(report: Mapping[str, Any]) -> list[str]:
     """A report as lines of text.
 
     Args:

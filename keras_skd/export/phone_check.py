@@ -1,16 +1,24 @@
 """A student beside a tile and its expected output: what the Android app's self-check compares."""
 
+from __future__ import annotations
+
 import hashlib
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_skd.errors import InputError
-from keras_skd.hints import PathLike
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from keras_skd.hints import PathLike
 
 
-def write_check(path: PathLike, task: str | None, folder: PathLike) -> dict:
+def write_check(path: PathLike, task: str | None, folder: PathLike) -> dict[str, Any]:
     """Copies a student into a folder, with its check, and describes it.
 
     Args:
@@ -67,7 +75,7 @@ def _dtype(path):
         return Interpreter(str(path)).get_input_details()[0]["dtype"]
 
 
-def app_task(metadata: dict) -> str:
+def app_task(metadata: Mapping[str, Any]) -> str:
     """The app's name for a student's task: that of its file, or ``camera`` for a sensor's noise."""
     task = metadata.get("task", "denoise")
     if task == "denoise" and metadata.get("noise") in ("camera", "recorded"):

@@ -31,14 +31,13 @@ from keras_skd.errors import InputError
 from keras_skd.files import output_folder, write_json
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import keras
     import tensorflow as tf
 
     from keras_skd.data import ImageStore
-    from keras_skd.hints import Degradation
+    from keras_skd.hints import Degradation, PathLike
     from keras_skd.tasks import Task
 
 BUILD_BATCH = 16  # crops of a pass of the teacher
@@ -86,7 +85,7 @@ class TeacherCache:
         InputError: The folder holds no complete cache.
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: PathLike):
         self.folder = Path(folder)
         description = _read(self.folder / "cache.json")
         done = _read(self.folder / "progress.json")
@@ -177,7 +176,7 @@ def _turned(array, quarter_turns, flip):
 
 
 def build_teacher_cache(
-    folder: str | os.PathLike,
+    folder: PathLike,
     teacher: keras.Model,
     store: ImageStore,
     *,
