@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from keras_skd.training.settings import TrainingConfig
+
+
+@contextmanager
+def _graphs_released():
+    """Lets graphs that are traced meanwhile be released with the functions they belong to.
+
+    TensorFlow registers every ``custom_gradient`` of a graph by a name of its own, globally and for
+    good, and each entry holds its whole graph: 150 MB a run that nothing uses once models are made
+    and the step has been traced. There is no public way to take an entry back.
+    """
+    from tensorflow.python.framework import ops
+
+    registered = getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+    before = set(registered)
+    try:
+        yield
+    finally:
+        for name in set(registered) - before:
+            if name.startswith("CustomGradient-"):
+                del registered[name]
 
 
 class Training:
@@ -51,6 +71,7 @@ class Training:
         OutputError: The run folder cannot be written, or its disk is too small.
     """
 
+    @_graphs_released()
     def __init__(self, config: TrainingConfig, strategy: tf.distribute.Strategy | None = None):
         import keras
 
@@ -137,6 +158,7 @@ class Training:
         self._files.finish()  # a kill may have come before
         return self._files.student
 
+    @_graphs_released()
     def _fit(self):
         from keras_skd.training import callbacks
 
