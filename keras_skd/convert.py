@@ -53,12 +53,23 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--output", metavar="DIR", required=True, help="folder of the results")
     result.add_argument("--keep-failed", action="store_true", help="keep files whose checks failed")
     result.add_argument(
-        "--require-gpu", action="store_true", help="fail where there is no Vulkan driver"
+        "--gpu",
+        metavar="NAMES",
+        help="accelerators to verify on: ml-drift,classic; without it those that are installed",
+    )
+    result.add_argument(
+        "--require-gpu",
+        action="store_true",
+        help="fail where one that --gpu names is not installed; without --gpu, where none is",
     )
     result.add_argument(
         "--untrained", action="store_true", help="take a preset without weights, with random ones"
     )
     return result
+
+
+def _names(text):
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = convert(
             options.student,
             output=options.output,
-            schemes=[name.strip() for name in options.schemes.split(",") if name.strip()],
+            schemes=_names(options.schemes),
             tile=options.tile,
             calibration=options.calibration,
             task=options.task,
@@ -80,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             untrained=options.untrained,
             image_type=options.image_type,
             keep_failed=options.keep_failed,
+            gpu=None if options.gpu is None else _names(options.gpu),
             require_gpu=options.require_gpu,
             on_progress=lambda line: print(line, flush=True),
         )

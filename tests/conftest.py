@@ -87,7 +87,7 @@ def driver_named():
     """``driver_named(name)`` gives a Vulkan driver or skips; with ``REQUIRE_GPU`` set, fails."""
     from keras_skd.export.gpu.run import find_drivers
 
-    found = {driver.name: driver for driver in find_drivers()}
+    found = {driver.name: driver for driver in find_drivers(("ml-drift",))}
 
     def choose(name):
         if name not in found:
@@ -96,3 +96,13 @@ def driver_named():
         return found[name]
 
     return choose
+
+
+@pytest.fixture(scope="session")
+def classic_delegate():
+    """Skips where the classic GPU delegate is not installed; with ``REQUIRE_GPU`` set, fails."""
+    from keras_skd.export.gpu import classic
+
+    if not classic.is_installed():
+        missing = f"no classic GPU delegate; {classic.HOW_TO_INSTALL}"
+        pytest.fail(missing) if os.environ.get("REQUIRE_GPU") else pytest.skip(missing)

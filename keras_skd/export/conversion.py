@@ -33,6 +33,7 @@ def convert(
     sigma: str | float | None = None,
     image_type: str = "float32",
     keep_failed: bool = False,
+    gpu: Sequence[str] | None = None,
     require_gpu: bool = False,
     untrained: bool = False,
     on_progress: Callable[[str], object] | None = None,
@@ -56,7 +57,10 @@ def convert(
         image_type: ``float32`` or ``uint8``: of the images of ``static_wi8_ai8``; the other schemes
             take and give float32.
         keep_failed: Whether a file whose checks failed is kept under its final name.
-        require_gpu: Whether it is a failure that there is no Vulkan driver to verify on.
+        gpu: Accelerators to verify on, names among ``ml-drift`` and ``classic``; those that are
+            installed if None.
+        require_gpu: Whether it is a failure that one that ``gpu`` names is not installed, or none
+            is where ``gpu`` is None.
         untrained: Whether a preset without weights is converted, with random ones.
         on_progress: Called with a line of text as each step starts.
 
@@ -81,13 +85,14 @@ def convert(
     if image_type not in IMAGE_TYPES:
         raise InputError(f"image_type must be float32 or uint8; got {image_type!r}.")
 
+    from keras_skd.export.gpu import run as gpu_run
     from keras_skd.quiet import quiet
 
+    accelerators = gpu_run.checked_accelerators(gpu)
     progress = on_progress or (lambda line: None)
     with quiet():
         from keras_skd.export import report as reports
         from keras_skd.export.calibration import load_tiles
-        from keras_skd.export.gpu.run import HOW_TO_INSTALL, find_drivers
         from keras_skd.export.schemes import Source
         from keras_skd.export.verification import task_psnr, task_ssim
         from keras_skd.files import output_folder, replaced
@@ -101,7 +106,13 @@ def convert(
         task = resolved(remembered, task, noise, sigma, str(student))
         model = with_image_size(model, (tile, tile))
         tiles = load_tiles(tile, task, calibration, channels=channels)
-    drivers = find_drivers()
+    drivers = gpu_run.find_drivers(accelerators)
+    missing = {
+        name: f"not verified: {gpu_run.HOW_TO_INSTALL[name]}"
+        for name in accelerators
+        if name not in {driver.accelerator for driver in drivers}
+    }
+    unmet = require_gpu and (gpu is not None or not drivers)
     with output_folder(output, needed_bytes=4 * 4 * model.count_params()) as folder:
         progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
         with quiet():
@@ -140,7 +151,6 @@ def convert(
                 keep_failed,
                 progress,
             )
-        missing = f"not verified: no Vulkan driver; {HOW_TO_INSTALL}"
         report = reports.ConversionReport(
             student=str(student),
             student_sha256=metadata["student_sha256"],
@@ -151,10 +161,10 @@ def convert(
             keras_task_ssim=task_ssim(reference, tiles.clean),
             results=results,
             sensitivity=sensitivity,
-            gpu="verified" if drivers else missing,
+            gpu={name: missing.get(name, "verified") for name in accelerators},
             machine=reports.machine(drivers),
             versions=reports.versions(),
-            general_failures=[f"GPU {missing}."] if require_gpu and not drivers else [],
+            general_failures=[f"GPU, {name}: {state}." for name, state in missing.items() if unmet],
         )
         with replaced(folder / "report.png") as path:
             reports.draw(path, report, {**images, "clean": tiles.clean[0]}, tile)
@@ -215,7 +225,8 @@ def _write_verified(file, name, content, tiles, reference, drivers, keep_failed,
                 f"most {scheme.greatest_task_change:g} dB are allowed."
             )
         if drivers:
-            progress(f"{name}: GPU, {', '.join(driver.name for driver in drivers)}")
+            named = (f"{driver.accelerator} ({driver.name})" for driver in drivers)
+            progress(f"{name}: GPU, {', '.join(named)}")
         gpu = verify_on_gpu(
             part,
             tiles.degraded[:1],
@@ -224,7 +235,8 @@ def _write_verified(file, name, content, tiles, reference, drivers, keep_failed,
             least_residual_psnr=scheme.least_gpu_psnr,
         )
         failures += [
-            f"{name}: on {run['driver']} in {run['precision']} it {run['failure']}."
+            f"{name}: on {run['accelerator']} ({run['driver']}) in {run['precision']} it "
+            f"{run['failure']}."
             for run in gpu
             if run["failure"]
         ]

@@ -78,6 +78,14 @@ class Graph:
         """How many operations of each kind there are, the most frequent first."""
         return dict(collections.Counter(op.kind for op in self.operations).most_common())
 
+    def producer(self, tensor: int) -> Operation | None:
+        """The :class:`Operation` that gives a tensor; None for an input or a stored constant."""
+        return next((op for op in self.operations if tensor in op.outputs), None)
+
+    def consumers(self, tensor: int) -> list[Operation]:
+        """The operations that take a tensor."""
+        return [op for op in self.operations if tensor in op.inputs]
+
     def described(self, operation: Operation) -> str:
         """``CONV_2D 12 of encoder_level1_0/attention``."""
         return f"{operation.kind} {operation.index} of {operation.layer}"

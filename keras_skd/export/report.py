@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from keras_skd.export.gpu.run import Driver
+    from keras_skd.export.gpu.ml_drift import Driver
+    from keras_skd.export.gpu.run import ClassicDriver
     from keras_skd.hints import PathLike
 
 
@@ -94,8 +95,8 @@ class ConversionReport:
         results: Scheme name to :class:`SchemeResult`.
         sensitivity: :class:`~keras_skd.export.integer.sensitivity.Sensitivity`, or None without
             ``int8``.
-        gpu: ``verified`` or what to install.
-        machine: Processor, threads, Vulkan drivers.
+        gpu: Accelerator to ``verified`` or what to install.
+        machine: Processor, threads, drivers of the GPU accelerators.
         versions: Package to version.
         general_failures: Failures that belong to no file.
     """
@@ -109,7 +110,7 @@ class ConversionReport:
     keras_task_ssim: float
     results: dict
     sensitivity: object
-    gpu: str
+    gpu: dict
     machine: dict
     versions: dict
     general_failures: list
@@ -160,18 +161,22 @@ class ConversionReport:
         return "\n".join([*lines, *self.gpu_lines()])
 
     def gpu_lines(self) -> list[str]:
-        """What ran on the GPU: a line a file and driver."""
-        if self.gpu != "verified":
-            return [f"GPU: {self.gpu}"]
-        lines = []
+        """What ran on the GPU: a line a file, driver and precision; and what did not."""
+        lines = [
+            f"GPU: not verified on {name}: {state.removeprefix('not verified: ')}"
+            for name, state in self.gpu.items()
+            if state != "verified"
+        ]
         for name, result in self.results.items():
             for run in result.gpu:
                 count = result.operation_count
+                launches = f", {run['launches']} launches" if run["launches"] else ""
                 state = run["failure"] or (
-                    f"{count} of {count} operations, residual {run['residual_psnr']:.1f} dB from "
-                    "the CPU's"
+                    f"{count} of {count} operations{launches}, residual "
+                    f"{run['residual_psnr']:.1f} dB from the CPU's"
                 )
-                lines.append(f"GPU: {name}, {run['driver']} {run['precision']}: {state}")
+                where = f"{run['accelerator']} ({run['driver']}) {run['precision']}"
+                lines.append(f"GPU: {name}, {where}: {state}")
         return lines
 
     def as_markdown(self) -> str:
@@ -321,12 +326,12 @@ def _finite(value):
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def machine(drivers: Sequence[Driver]) -> dict[str, Any]:
+def machine(drivers: Sequence[Driver | ClassicDriver]) -> dict[str, Any]:
     """What this machine is, as far as timings and the GPU go."""
     return {
         "processor": _processor(),
         "threads": os.cpu_count(),
-        "Vulkan drivers": ", ".join(driver.name for driver in drivers) or "none",
+        "GPU drivers": ", ".join(driver.name for driver in drivers) or "none",
     }
 
 

@@ -13,13 +13,16 @@ import numpy as np
 
 from keras_skd.errors import InputError
 from keras_skd.export.flatbuffer import compacted, read_graph
+from keras_skd.export.gpu.layout import without_adj_flags
 from keras_skd.export.gpu.run import LEAST_RESIDUAL_PSNR
+from keras_skd.export.half import with_half_constants
 from keras_skd.export.integer.ranges import narrowed
 from keras_skd.export.integer.rewriting import (
     with_byte_images,
     with_distributed_output,
     without_islands,
 )
+from keras_skd.layers.export_form import IN_FLOAT
 from keras_skd.quiet import quiet
 
 if TYPE_CHECKING:
@@ -38,6 +41,10 @@ MOVES = ("RESHAPE", "TRANSPOSE", "STRIDED_SLICE")
 _WITHOUT_QUANTIZER = {"DEPTH_TO_SPACE", "EXP", "LEAKY_RELU", "REDUCE_MAX", "TILE"}
 # The quantizer's names, where they are not the file's.
 _QUANTIZER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+
+
+def _in_float(operation):
+    return operation.layer.split("/")[-1] == IN_FLOAT
 
 
 class Source:
@@ -150,14 +157,21 @@ class Source:
             )
 
     def integer_operations(self) -> list[Operation]:
-        """The operations that gain by int8: dense convolutions, and copies between them.
+        """The operations that gain by int8: dense convolutions, and copies beside them.
 
         What is left out has few weights, and int8 would cost quality and no less time.
         """
-        return [
+        convolutions = [
             operation
-            for operation in self.of_kinds("CONV_2D", "TRANSPOSE_CONV", *MOVES)
-            if operation.kind != "CONV_2D" or self._intensity(operation) >= LEAST_INTENSITY
+            for operation in self.of_kinds("CONV_2D", "TRANSPOSE_CONV")
+            if not _in_float(operation)
+            and (operation.kind != "CONV_2D" or self._intensity(operation) >= LEAST_INTENSITY)
+        ]
+        beside = {tensor for each in convolutions for tensor in (each.inputs[0], *each.outputs)}
+        return convolutions + [
+            operation
+            for operation in self.of_kinds(*MOVES)
+            if beside & {operation.inputs[0], *operation.outputs}
         ]
 
     def _intensity(self, convolution):
@@ -181,23 +195,30 @@ def float32(model: keras.Model) -> bytes:
     Raises:
         InputError: An operation of the model is not built into LiteRT.
     """
-    return _convert(model, lambda converter: None)
+    import tensorflow as tf
+
+    # from_keras_model and not from_concrete_functions: that wrote a broken file for these models.
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    try:
+        with quiet():
+            return without_adj_flags(converter.convert())
+    except Exception as error:
+        raise InputError(
+            f"{model.name} cannot be converted to LiteRT's built-in operations: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def float16(source: Source) -> bytes:
     """Weights rounded to float16; arithmetic in the float type of the runtime."""
-    import tensorflow as tf
-
-    def options(converter):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-
-    return compacted(_convert(source.model, options))
+    return compacted(with_half_constants(source.float32))
 
 
 def dynamic_int8(source: Source) -> bytes:
     """Weights in int8, activations float; those of convolutions are quantised as they come."""
-    return compacted(source.quantized(source.of_kinds("CONV_2D"), dynamic=True))
+    convolutions = [each for each in source.of_kinds("CONV_2D") if not _in_float(each)]
+    return compacted(source.quantized(convolutions, dynamic=True))
 
 
 def mixed_int8(source: Source, mix: Collection[Operation]) -> bytes:
@@ -231,23 +252,6 @@ def static_int8(source: Source, image_type: str) -> bytes:
     content = source.quantized(source.of_kinds(*kinds), ranges=ranges)
     content = without_islands(content, _WITHOUT_QUANTIZER)
     return compacted(with_byte_images(content) if image_type == "uint8" else content)
-
-
-def _convert(model, set_options):
-    import tensorflow as tf
-
-    # from_keras_model and not from_concrete_functions: that wrote a broken file for these models.
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    set_options(converter)
-    try:
-        with quiet():
-            return converter.convert()
-    except Exception as error:
-        raise InputError(
-            f"{model.name} cannot be converted to LiteRT's built-in operations: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
 
 
 @dataclass(frozen=True)

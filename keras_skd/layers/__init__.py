@@ -4,7 +4,7 @@ from keras_skd.layers.channel_normalization import ChannelNormalization
 from keras_skd.layers.gated_feed_forward import GatedFeedForward
 from keras_skd.layers.locally_enhanced_feed_forward import LocallyEnhancedFeedForward
 from keras_skd.layers.padding import CropLike, PadToMultiple
-from keras_skd.layers.resampling import Downsample, Upsample
+from keras_skd.layers.resampling import Downsample, SkipReduction, Unpool, Upsample
 from keras_skd.layers.transformer_block import TransformerBlock
 from keras_skd.layers.transposed_attention import TransposedAttention
 from keras_skd.layers.window_attention import WindowAttention
@@ -17,8 +17,10 @@ __all__ = [
     "GatedFeedForward",
     "LocallyEnhancedFeedForward",
     "PadToMultiple",
+    "SkipReduction",
     "TransformerBlock",
     "TransposedAttention",
+    "Unpool",
     "Upsample",
     "WindowAttention",
     "WindowTransformerBlock",

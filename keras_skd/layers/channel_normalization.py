@@ -3,12 +3,14 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs
-from keras_skd.layers.export_form import is_export_shape
+from keras_skd.layers.export_form import IN_FLOAT, is_export_shape
+from keras_skd.layers.texture_limit import SPARE_PRODUCTS
 
 
 def normalise_channels(
@@ -87,15 +89,11 @@ class ChannelNormalization(keras.layers.Layer):
         for_integers: Whether the export form is for int8 in every operation: its ranges are known,
             so that nothing overflows, and features are not scaled.
 
-    Attributes:
-        prescale: Factor of the features before they are squared in the export form.
-
     Input and output: ``(batch, height, width, channels)``.
     """
 
-    # A power of two, so that scaling is exact in float32. At C = 384 channels the sum of
-    # (200 / 32)^2 stays at 15,000, well inside float16.
-    PRESCALE = 1.0 / 32.0
+    # Up to so many channels, 1x1 convolutions take mean and variance no slower than reductions do.
+    ALWAYS_CONVOLVED = 16
 
     def __init__(
         self,
@@ -108,11 +106,11 @@ class ChannelNormalization(keras.layers.Layer):
         self.with_bias = with_bias
         self.epsilon = epsilon
         self.for_integers = for_integers
-        self.prescale = 1.0 if for_integers else self.PRESCALE
 
     def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.export_form = is_export_shape(input_shape)
+        self.export_shape = input_shape
         self.scale = self.add_weight(name="scale", shape=(channels,), initializer="ones")
         self.bias = None
         if self.with_bias:
@@ -127,14 +125,57 @@ class ChannelNormalization(keras.layers.Layer):
         y = self.standardised(x) * scale
         return ops.cast(y if bias is None else y + bias, self.compute_dtype)
 
+    @property
+    def prescale(self) -> float:
+        """Of the features before they are squared in the export form, for float16's range.
+
+        A power of two, so that scaling is exact in float32. Deviations of 1000 then square to
+        62,500 where each square is divided by their number before they are added; where they are
+        added first, 384 of 200 come to 15,000.
+        """
+        if self.for_integers:
+            return 1.0
+        return 1.0 / 4.0 if self._is_convolved() else 1.0 / 32.0
+
+    def _is_convolved(self):
+        """Whether 1x1 convolutions take mean and variance: three operations of a GPU, not six."""
+        _, height, width, channels = self.export_shape
+        return not self.for_integers and (
+            channels <= self.ALWAYS_CONVOLVED or channels**2 * height * width <= SPARE_PRODUCTS
+        )
+
     def standardised(self, x: Tensor) -> Tensor:
         """The export form before its ``scale`` and ``bias``, which the next layer may fold."""
         with tf.name_scope(self.name):
-            scaled = ops.cast(x, "float32") * self.prescale
-            centred = scaled - ops.mean(scaled, axis=-1, keepdims=True)
-            variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-            inverse = ops.rsqrt(variance + self.epsilon * self.prescale**2)
-            return (scaled if self.bias is None else centred) * inverse
+            x = ops.cast(x, "float32")
+            return self._convolved(x) if self._is_convolved() else self._reduced(x)
+
+    def _convolved(self, x):
+        channels = x.shape[-1]
+        mean = np.full((1, 1, channels, channels), 1 / channels, "float32")
+        centring = (np.eye(channels, dtype="float32") - mean) * np.float32(self.prescale)
+        with tf.name_scope(IN_FLOAT):
+            centred = tf.nn.conv2d(x, centring, 1, "VALID")
+            # The variance lies in every channel: a factor as wide as the features is no operation
+            # of its own on a GPU.
+            inverse = self._inverse(tf.nn.conv2d(centred * centred, mean, 1, "VALID"))
+        return inverse * centred if self.with_bias else (inverse * self.prescale) * x
+
+    def _reduced(self, x):
+        scaled = x * self.prescale
+        centred = scaled - ops.mean(scaled, axis=-1, keepdims=True)
+        inverse = self._inverse(ops.mean(ops.square(centred), axis=-1, keepdims=True))
+        return (centred if self.with_bias else scaled) * inverse
+
+    def _inverse(self, variance):
+        """``1 / sqrt(variance + epsilon)`` of the scaled features.
+
+        In float16 epsilon vanishes: beside the variance, or by itself as a stored constant. The
+        upper bound, which changes nothing in float32, keeps 0 / 0 out of black images.
+        """
+        epsilon = self.epsilon * self.prescale**2
+        inverse = ops.rsqrt(variance + epsilon)
+        return inverse if self.for_integers else ops.minimum(inverse, epsilon**-0.5)
 
     def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:
         """Nothing: norms are not counted."""

@@ -3,6 +3,10 @@
 import tensorflow as tf
 from keras import ops
 
+# Name scope of convolutions that are means and products of small matrices: the exporter leaves them
+# in float where it quantises those that have weights of the student's.
+IN_FLOAT = "in_float"
+
 
 def is_export_shape(build_shape: tuple) -> bool:
     """Whether a layer built for ``build_shape`` is part of a graph of fixed size and batch 1.

@@ -11,6 +11,7 @@ from keras_skd.errors import InputError
 from keras_skd.hints import Shape, Tensor
 from keras_skd.layers.costs import Macs, pixels_of, sum_of_macs
 from keras_skd.layers.export_form import is_export_shape, split_channels
+from keras_skd.layers.folded_convolutions import pointwise
 from keras_skd.layers.texture_limit import TEXTURE_SIZE
 
 # Official value of the mask. Its exponential is zero in float32 beside any real weight, and it
@@ -40,11 +41,11 @@ def roll(x: tf.Tensor, shift: int, export_form: bool) -> tf.Tensor:
     """Moves an image cyclically by ``shift`` pixels up and left (negative: down and right)."""
     if not export_form:
         return tf.roll(x, (-shift, -shift), (1, 2))
-    # TFLite has no roll that a GPU knows.
+    # TFLite has no roll that a GPU knows; a part of four copies is two operations, where slices and
+    # concatenations are six.
     height, width = x.shape[1:3]
     row, column = shift % height, shift % width
-    x = tf.concat([x[:, row:], x[:, :row]], axis=1)
-    return tf.concat([x[:, :, column:], x[:, :, :column]], axis=2)
+    return tf.tile(x, (1, 2, 2, 1))[:, row : row + height, column : column + width]
 
 
 def relative_position_index(window_size: int) -> np.ndarray:
@@ -154,12 +155,15 @@ class WindowAttention(keras.layers.Layer):
         self.project_out = projection(channels, "project_out", True)
 
     def call(self, x: Tensor) -> Tensor:
-        shape = ops.shape(x)
         if self.shift_size:
             x = roll(x, self.shift_size, self.export_form)
         if self.export_form:
             rows = self._band_rows(x.shape)
-            bands = [self._attend(x[:, top : top + rows], top) for top in range(0, shape[1], rows)]
+            # The converter keeps a slice of everything: a copy for nothing.
+            bands = [x]
+            if rows < x.shape[1]:
+                bands = [x[:, top : top + rows] for top in range(0, x.shape[1], rows)]
+            bands = [self._exported(band, rows * index) for index, band in enumerate(bands)]
             x = bands[0] if len(bands) == 1 else tf.concat(bands, axis=1)
         else:
             x = self._attend(x)
@@ -167,18 +171,24 @@ class WindowAttention(keras.layers.Layer):
             x = roll(x, -self.shift_size, self.export_form)
         return x
 
-    def _attend(self, x, top=0):
-        """Attention in the windows of a whole image, or of a band of it from row ``top`` on."""
+    def _attend(self, x):
+        """Attention in the windows of an image."""
         shape = ops.shape(x)
         windows = partition_windows(x, self.window_size)
         if self.modulation is not None:
             windows = windows + ops.cast(self.modulation, windows.dtype)
-        q, kv = self.to_q(windows), self.to_kv(windows)
-        if self.export_form:
-            windows = self._by_head(q, kv, self._mask_factors(top, shape[1]))
-        else:
-            windows = self._batched(q, kv, shape[1:3])
+        windows = self._batched(self.to_q(windows), self.to_kv(windows), shape[1:3])
         return merge_windows(self.project_out(windows), self.window_size, shape)
+
+    def _exported(self, x, top):
+        """The export form, for a band of the image from row ``top`` on."""
+        cells = tf.nn.space_to_depth(x, self.window_size)
+        if self.modulation is not None:
+            # A vector of the cells' channels: as a plane for all windows, Mali would take it wrong.
+            cells = cells + tf.reshape(self.modulation, (1, 1, 1, -1))
+        windows = tf.reshape(cells, (1, -1, self.window_size**2, self.channels))
+        windows = self._by_head(windows, self._mask_factors(top, x.shape[1]))
+        return merge_windows(windows, self.window_size, x.shape)
 
     def _band_rows(self, shape):
         """Most pixel rows, whole windows, whose tensors fit the largest texture.
@@ -228,29 +238,52 @@ class WindowAttention(keras.layers.Layer):
         out = tf.transpose(tf.matmul(attention, v), (0, 2, 1, 3))
         return tf.reshape(out, (1, -1, pixels, self.channels))
 
-    def _by_head(self, q, kv, mask_factors):
+    def _by_head(self, windows, mask_factors):
+        """Attention and its projection, ``(1, windows, pixels, channels)``.
+
+        Each head has convolutions of its own for q and v: a slice of channels would be one more
+        operation.
+        """
         pixels, head_width = self.window_size**2, self.channels // self.num_heads
-        queries = split_channels(q * self._scale(), self.num_heads, export_form=True)
-        values = split_channels(kv, 2 * self.num_heads, export_form=True)[self.num_heads :]
-        # A slice stands between the transpose and the matmul, or the converter would fuse them into
-        # an adj flag, which the classic GPU delegate ignores. It moves a multiplication aside, and
-        # it drops a slice of everything: hence v is transposed in vain where there is one head.
-        keys = kv if self.num_heads == 1 else kv[..., : self.channels]
-        keys = tf.transpose(keys, (0, 1, 3, 2))  # (1, windows, channels, pixels)
-        biases = self._position_bias()
+        keys = pointwise(windows, self.to_kv, channels=slice(self.channels))
+        if self.num_heads > 1:
+            keys = tf.transpose(keys, (0, 1, 3, 2))  # (1, windows, channels, pixels)
         heads = []
-        for head, (query, value) in enumerate(zip(queries, values, strict=True)):
-            key = keys[:, :, head * head_width : (head + 1) * head_width]
-            if mask_factors is not None:
-                # The mask is a product of narrow matrices: four more channels of q and k. As a
-                # constant of the logits' size it would make the file several times larger.
-                mask_query, mask_key = mask_factors
-                query = tf.concat([query, mask_query], axis=3)
-                key = tf.concat([key, mask_key], axis=2)
-            bias = tf.reshape(biases[head : head + 1], (1, 1, pixels, pixels))
-            attention = tf.nn.softmax(tf.matmul(query, key) + bias)
-            heads.append(tf.matmul(attention, value))
-        return heads[0] if len(heads) == 1 else tf.concat(heads, axis=-1)
+        for head in range(self.num_heads):
+            part = slice(head * head_width, (head + 1) * head_width)
+            with tf.name_scope(f"head{head}"):
+                query = pointwise(windows, self.to_q, channels=part, factor=self._scale())
+                # With one head, the converter fuses the transpose into the matmul, and the exporter
+                # takes both apart again.
+                key = keys[:, :, part] if self.num_heads > 1 else tf.transpose(keys, (0, 1, 3, 2))
+                if mask_factors is not None:
+                    # The mask is a product of narrow matrices: four more channels of q and k. As a
+                    # constant of the logits' size it would make the file several times larger.
+                    mask_query, mask_key = mask_factors
+                    query = tf.concat([query, mask_query], axis=3)
+                    key = tf.concat([key, mask_key], axis=2)
+                # By head from the table: a slice of the whole would stay an operation of constants.
+                index = relative_position_index(self.window_size).ravel()
+                bias = tf.gather(self.bias_table[:, head], index)
+                bias = tf.reshape(bias, (1, 1, pixels, pixels))
+                attention = tf.nn.softmax(tf.matmul(query, key) + bias)
+                heads.append(tf.matmul(attention, self._values(windows, part)))
+        return heads[0] if len(heads) == 1 else self.project_out(tf.concat(heads, axis=-1))
+
+    def _values(self, windows, part):
+        """v of a head; of an only head, times the projection, which then has no operation."""
+        channels = slice(self.channels + part.start, self.channels + part.stop)
+        if self.num_heads > 1:
+            return pointwise(windows, self.to_kv, channels=channels)
+        kernel = tf.matmul(self.to_kv.kernel[..., channels], self.project_out.kernel)
+        # The weights of a pixel sum to one, so that a bias passes through them.
+        bias = self.project_out.bias
+        if self.to_kv.use_bias:
+            projected = tf.linalg.matvec(
+                self.project_out.kernel[0, 0], self.to_kv.bias[channels], transpose_a=True
+            )
+            bias = bias + projected
+        return tf.nn.conv2d(windows, kernel, 1, "VALID") + bias
 
     def _mask_factors(self, top, rows):
         """``u (1, windows, pixels, 4)`` and ``w (1, windows, 4, pixels)``: the mask is ``u w``.

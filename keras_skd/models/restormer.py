@@ -8,7 +8,14 @@ import keras
 import numpy as np
 
 from keras_skd.errors import InputError
-from keras_skd.layers import CropLike, Downsample, PadToMultiple, TransformerBlock, Upsample
+from keras_skd.layers import (
+    CropLike,
+    Downsample,
+    PadToMultiple,
+    SkipReduction,
+    TransformerBlock,
+    Upsample,
+)
 from keras_skd.models.family import RestorationModel
 
 LAYER_NORM_TYPES = ("WithBias", "BiasFree")
@@ -107,11 +114,22 @@ class Restormer(RestorationModel):
         def down(name):
             return Downsample(name=name, dtype=policy)
 
-        def up(name):
-            return Upsample(name=name, dtype=policy)
+        def up(name, deferred=False):
+            return Upsample(deferred, name=name, dtype=policy)
 
         def concatenate(name):
             return keras.layers.Concatenate(name=name, dtype=policy)
+
+        def merged(x, skip, upsampling, number):
+            """``x`` upsampled beside ``skip``, reduced to the skip's channels."""
+            folded = image_size is not None and not for_integers
+            upsample, name = up(upsampling, deferred=folded), f"reduce_chan_level{number}"
+            x = upsample(x)
+            if not folded:
+                x = concatenate(f"concat_level{number}")([x, skip])
+                return convolution(skip.shape[-1], 1, name)(x)
+            reduction = SkipReduction(skip.shape[-1], bias, name=name, dtype=policy)
+            return reduction(x, skip, upsample=upsample)
 
         # --- encoder ---
         taps = {}
@@ -125,11 +143,9 @@ class Restormer(RestorationModel):
         x = stage(down("down3_4")(level3), "latent", 3, num_blocks[3])
 
         # --- decoder ---
-        x = concatenate("concat_level3")([up("up4_3")(x), level3])
-        x = convolution(4 * dim, 1, "reduce_chan_level3")(x)
+        x = merged(x, level3, "up4_3", 3)
         x = stage(x, "decoder_level3", 2, num_blocks[2])
-        x = concatenate("concat_level2")([up("up3_2")(x), level2])
-        x = convolution(2 * dim, 1, "reduce_chan_level2")(x)
+        x = merged(x, level2, "up3_2", 2)
         x = stage(x, "decoder_level2", 1, num_blocks[1])
         x = concatenate("concat_level1")([up("up2_1")(x), level1])
         x = stage(x, "decoder_level1", 0, num_blocks[0])

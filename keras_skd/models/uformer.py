@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_skd.errors import InputError
-from keras_skd.layers import CropLike, PadToMultiple, WindowTransformerBlock
+from keras_skd.layers import CropLike, PadToMultiple, Unpool, WindowTransformerBlock
 from keras_skd.layers.window_attention import relative_position_index
 from keras_skd.models.family import RestorationModel
 
@@ -144,9 +144,7 @@ class Uformer(RestorationModel):
 
         # --- decoder ---
         for index, level in enumerate((3, 2, 1, 0)):
-            x = keras.layers.Conv2DTranspose(
-                embed_dim * 2**level, 2, 2, name=f"upsample_{index}", dtype=policy
-            )(x)
+            x = Unpool(embed_dim * 2**level, name=f"upsample_{index}", dtype=policy)(x)
             x = keras.layers.Concatenate(name=f"concat_{index}", dtype=policy)([x, levels[level]])
             x = stage(x, f"decoderlayer_{index}", level, 5 + index)
 

@@ -39,14 +39,14 @@ def student(tmp_path_factory):
 @pytest.fixture
 def no_gpu(monkeypatch):
     """The checks on the GPU have tests of their own."""
-    monkeypatch.setattr(gpu_run, "find_drivers", list)
+    monkeypatch.setattr(gpu_run, "find_drivers", lambda accelerators: [])
 
 
 @pytest.fixture(scope="module")
 def converted(student, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu_run, "find_drivers", list)
+        patch.setattr(gpu_run, "find_drivers", lambda accelerators: [])
         report = convert(student, output=folder, schemes=SCHEMES, tile=64)
     return folder, report
 
@@ -85,10 +85,12 @@ def test_report_is_json_markdown_and_a_picture(converted):
     folder, report = converted
     read = json.loads((folder / "report.json").read_text())
     assert read == report.as_dict()
-    assert read["gpu"].startswith("not verified: no Vulkan driver")
+    assert read["gpu"]["ml-drift"].startswith("not verified: no Vulkan driver")
+    assert "make classic-gpu" in read["gpu"]["classic"]
     text = (folder / "report.md").read_text()
     assert "GPU" in text
-    assert "not verified: no Vulkan driver; install" in text
+    assert "not verified on ml-drift: no Vulkan driver; install" in text
+    assert "not verified on classic: run `make classic-gpu`" in text
     assert all(f"| {scheme} |" in text for scheme in SCHEMES)
     with Image.open(folder / "report.png") as picture:
         assert picture.width > 1000
@@ -122,7 +124,42 @@ def test_a_missing_driver_fails_only_where_it_is_required(student, tmp_path, no_
     assert main(arguments) == 0
     assert "GPU: not verified" in capsys.readouterr().out
     assert main([*arguments, "--require-gpu"]) == 1
-    assert "no Vulkan driver; install" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no Vulkan driver; install" in error
+    assert "make classic-gpu" in error
+
+
+def test_each_accelerator_that_is_named_can_be_required(student, tmp_path, monkeypatch, capsys):
+    vulkan = gpu_run.find_vulkan_drivers()
+    if not vulkan:
+        pytest.skip("no Vulkan driver; .ci/run installs it")
+    monkeypatch.setattr(gpu_run, "find_drivers", lambda accelerators: vulkan[:1])
+    arguments = [str(student), "--schemes", "fp32", "--tile", "64", "--output", str(tmp_path)]
+    assert main([*arguments, "--require-gpu"]) == 0
+    output = capsys.readouterr().out
+    assert "GPU: not verified on classic: run `make classic-gpu`" in output
+    assert f"GPU: fp32, ml-drift ({vulkan[0].name})" in output
+    assert main([*arguments, "--require-gpu", "--gpu", "ml-drift,classic"]) == 1
+    assert "failed check: GPU, classic: not verified" in capsys.readouterr().err
+    assert main([*arguments, "--require-gpu", "--gpu", "ml-drift"]) == 0
+    assert "classic" not in capsys.readouterr().out
+
+
+def test_both_accelerators_are_in_the_report(
+    student, tmp_path, driver_named, classic_delegate, capsys
+):
+    driver_named("SwiftShader")
+    arguments = [str(student), "--schemes", "fp16", "--tile", "64", "--output", str(tmp_path)]
+    assert main([*arguments, "--require-gpu", "--gpu", "ml-drift,classic"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["gpu"] == {"ml-drift": "verified", "classic": "verified"}
+    runs = report["results"]["fp16"]["gpu"]
+    classic = {run["precision"]: run for run in runs if run["accelerator"] == "classic"}
+    assert classic["float32"]["residual_psnr"] > 80
+    assert classic["float16"]["residual_psnr"] > 40
+    count = classic["float32"]["launches"]
+    assert "classic (PoCL) float16: " in capsys.readouterr().out
+    assert f"{count} launches" in (tmp_path / "report.md").read_text()
 
 
 def test_a_failed_check_leaves_no_file(student, tmp_path, no_gpu, monkeypatch):

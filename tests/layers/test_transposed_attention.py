@@ -35,9 +35,40 @@ def test_both_forms_are_the_equation(size, magnitude):
         layer = TransposedAttention(2)
         layer.build(shape)
         layer.temperature.assign(temperature)
-        blocked = layer.export_form
-        ours = layer._blocked(*np.split(qkv, 3, axis=-1)) if blocked else layer._batched(qkv)
-        np.testing.assert_allclose(ours / magnitude, expected / magnitude, rtol=0, atol=1e-5)
+        if not layer.export_form:
+            ours = layer._batched(qkv)
+            np.testing.assert_allclose(ours / magnitude, expected / magnitude, rtol=0, atol=1e-5)
+            continue
+        layer.project_out.kernel.assign(np.eye(16, dtype="float32")[None, None])
+        q, k, v = np.split(qkv, 3, axis=-1)
+        qk = np.concatenate([q, k], axis=-1) * np.float32(layer.PRESCALE)
+        for ours in (layer._by_rows(qk, v), layer._blocked(q, k, v)):
+            np.testing.assert_allclose(ours / magnitude, expected / magnitude, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("constant", ["TEXTURE_SIZE", "SPARE_PRODUCTS", "WIDEST_FOR_ROWS"])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_layouts_are_the_same_function(monkeypatch, constant, use_bias):
+    """Groups of rows, queries without the keys' rows, blocks of several rows."""
+    random = np.random.default_rng(9)
+    x = random.normal(size=(1, 12, 8, 16)).astype("float32")
+    training = TransposedAttention(2, use_bias)
+    training.build((None, None, None, 16))
+    weights = [random.normal(size=w.shape).astype("float32") for w in training.weights]
+    training.set_weights(weights)
+
+    def exported():
+        layer = TransposedAttention(2, use_bias)
+        layer.build(x.shape)
+        layer.set_weights(weights)
+        return layer(x)
+
+    expected = training(x)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(exported() / scale, expected / scale, rtol=0, atol=1e-5)
+    where = TransposedAttention if constant == "WIDEST_FOR_ROWS" else transposed_attention
+    monkeypatch.setattr(where, constant, 8 if constant == "TEXTURE_SIZE" else 0)
+    np.testing.assert_allclose(exported() / scale, expected / scale, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "magnitude"), [(128, 3.0), (128, 50.0), (256, 50.0)])

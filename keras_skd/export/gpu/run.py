@@ -1,113 +1,88 @@
-"""Runs a ``.tflite`` file on LiteRT's GPU accelerator and proves that its numbers are right.
+"""Proves that a ``.tflite`` file's numbers are right on both GPU accelerators of the phones.
 
-The accelerator (ML Drift, that of the phones) speaks Vulkan, so it runs on a computer too: on its
-GPU, or on a driver in software. Every run is a process of its own, because a driver may crash and
-does so beside TensorFlow.
-
-``python -m keras_skd.export.gpu.run MODEL INPUT OUTPUT PRECISION DRIVER`` is that process: it maps
-images ``(n, height, width, channels)`` of one ``.npy`` file to those of another.
+``ml-drift`` is that of today's LiteRT, on the Vulkan drivers of the machine; ``classic`` the
+delegate of the Android library, on OpenCL in software.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_skd.export.flatbuffer import read_graph
+from keras_skd.errors import InputError
+from keras_skd.export.gpu import classic, ml_drift
+from keras_skd.export.gpu.ml_drift import HARDWARE, find_vulkan_drivers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
+    from keras_skd.export.gpu.ml_drift import Driver
     from keras_skd.hints import PathLike
 
-# LiteRT's number for a tensor buffer in GPU memory. A model that fell back takes host memory (1).
-_GPU_BUFFER = 26
-# Images of bytes lie in host memory either way; then this line of the accelerator's tells.
-_ON_GPU_LINE = "Initializing WebGPU-based API from graph"
-
-HARDWARE = "GPU"  # name of a driver of hardware
-
-_ICD_FOLDERS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
-_SWIFTSHADER = (
-    "/usr/lib/chromium/vk_swiftshader_icd.json",
-    "/usr/lib/chromium-browser/vk_swiftshader_icd.json",
-    "/opt/google/chrome/vk_swiftshader_icd.json",
-)
+ACCELERATORS = (ml_drift.NAME, classic.NAME)
+HOW_TO_INSTALL = {
+    ml_drift.NAME: ml_drift.HOW_TO_INSTALL,
+    classic.NAME: classic.HOW_TO_INSTALL,
+}
 
 # Least PSNR of the residual against the CPU, in dB of its own peak. float16 has 11 bits, of which
 # a network of some hundred operations leaves 7 to 8.
 LEAST_RESIDUAL_PSNR = {"float32": 80.0, "float16": 40.0}
 
-HOW_TO_INSTALL = (
-    "install a Vulkan driver; one in software, on Debian: apt-get install libvulkan1 "
-    "chromium-common"
-)
-
 
 @dataclass(frozen=True)
-class Driver:
-    """A Vulkan driver.
+class ClassicDriver:
+    """The classic delegate's OpenCL, with the attributes of a :class:`Driver`."""
 
-    Attributes:
-        name: ``SwiftShader``, ``lavapipe`` or ``GPU``.
-        files: The driver's manifests, as ``VK_DRIVER_FILES`` takes them.
-        precisions: Arithmetic to verify: ``float32``, ``float16``.
-    """
-
-    name: str
-    files: str
-    precisions: tuple
+    name = "PoCL"
+    precisions = classic.PRECISIONS
+    accelerator = classic.NAME
 
 
-def find_drivers() -> list[Driver]:
-    """The Vulkan drivers of this machine.
+def checked_accelerators(names: Collection[str] | None) -> tuple[str, ...]:
+    """The accelerators to verify on.
 
-    ``VK_DRIVER_FILES`` of the environment, if set, is the only one. The drivers of hardware count
-    only where a GPU's device file exists: Mesa installs them everywhere.
+    Args:
+        names: Names among :data:`ACCELERATORS`; all if None.
 
     Returns:
-        A list of :class:`Driver`, which may be empty.
+        A tuple of names, each once.
+
+    Raises:
+        InputError: There is no such accelerator, or none is named.
     """
-    chosen = os.environ.get("VK_DRIVER_FILES") or os.environ.get("VK_ICD_FILENAMES")
-    if chosen:
-        return [_software_driver(chosen) or Driver(HARDWARE, chosen, ("float32", "float16"))]
-    manifests = [path for folder in _ICD_FOLDERS for path in sorted(Path(folder).glob("*.json"))]
-    found = [_software_driver(path) for path in (*_SWIFTSHADER, *manifests) if Path(path).is_file()]
-    software = {driver.name: driver for driver in found if driver}
-    hardware = [
-        str(path)
-        for path in manifests
-        if not _software_driver(path) and path.stem.split("_")[0] not in ("gfxstream", "virtio")
-    ]
-    if hardware and (any(Path("/dev/dri").glob("renderD*")) or Path("/dev/nvidia0").exists()):
-        return [Driver(HARDWARE, ":".join(hardware), ("float32", "float16")), *software.values()]
-    return list(software.values())
+    names = ACCELERATORS if names is None else tuple(dict.fromkeys(names))
+    unknown = [name for name in names if name not in ACCELERATORS]
+    if unknown or not names:
+        raise InputError(
+            f"gpu must be among {', '.join(ACCELERATORS)}; got {', '.join(unknown) or 'none'}."
+        )
+    return names
 
 
-def _software_driver(path):
-    # SwiftShader computes in float32 whatever it is asked for; lavapipe does real float16.
-    if "swiftshader" in Path(path).stem:
-        return Driver("SwiftShader", str(path), ("float32",))
-    if Path(path).stem.startswith("lvp_icd"):
-        return Driver("lavapipe", str(path), ("float16",))
-    return None
+def find_drivers(accelerators: Collection[str] = ACCELERATORS) -> list[Driver | ClassicDriver]:
+    """What accelerators can run on here.
+
+    Args:
+        accelerators: Names among :data:`ACCELERATORS`.
+
+    Returns:
+        A list of :class:`Driver` and :class:`ClassicDriver`, which may be empty.
+    """
+    found = find_vulkan_drivers() if ml_drift.NAME in accelerators else []
+    if classic.NAME in accelerators and classic.is_installed():
+        found.append(ClassicDriver())
+    return found
 
 
 def verify_on_gpu(
     path: PathLike,
     images: np.ndarray,
-    drivers: Sequence[Driver] | None = None,
+    drivers: Sequence[Driver | ClassicDriver] | None = None,
     timeout: float = 600,
     reference: np.ndarray | None = None,
     least_residual_psnr: Mapping[str, float] | None = None,
@@ -117,15 +92,16 @@ def verify_on_gpu(
     Args:
         path: The ``.tflite`` file.
         images: float32 ``(n, height, width, channels)``, range 0..1.
-        drivers: List of :class:`Driver`; those of the machine if None.
-        timeout: Seconds a run may take; compiling the shaders in software takes up to a minute.
+        drivers: As :func:`find_drivers` gives them; those of the machine if None.
+        timeout: Seconds a run may take; compiling the kernels in software takes up to a minute.
         reference: What the images are to be restored to; the file's output on the CPU if None.
         least_residual_psnr: Bound by precision, in dB; :data:`LEAST_RESIDUAL_PSNR` if None.
 
     Returns:
-        A list of dicts, one a driver and precision: ``driver``, ``precision``, ``residual_psnr``
-        against the reference (dB, None if nothing ran), ``latency_ms`` (None for a driver in
-        software, whose time says nothing) and ``failure``, a line of text or None.
+        A list of dicts, one a driver and precision: ``accelerator``, ``driver``, ``precision``,
+        ``residual_psnr`` against the reference (dB, None if nothing ran), ``latency_ms`` (None
+        for a driver in software, whose time says nothing), ``launches`` (kernels for one image;
+        None for ML Drift, which does not say) and ``failure``, a line of text or None.
     """
     from keras_skd.runners import TFLiteRunner
 
@@ -137,9 +113,25 @@ def verify_on_gpu(
     runs = [(driver, precision) for driver in drivers for precision in driver.precisions]
 
     def verified(driver, precision):
-        least = bounds[precision]
-        run = _run(path, images, reference, driver, precision, timeout, least)
-        return {"driver": driver.name, "precision": precision, **run}
+        result = {
+            "accelerator": driver.accelerator,
+            "driver": driver.name,
+            "precision": precision,
+            "residual_psnr": None,
+            "latency_ms": None,
+            "launches": None,
+        }
+        try:
+            if driver.accelerator == classic.NAME:
+                run = classic.run(path, images, precision, timeout)
+                restored, result["launches"] = run.restored, run.launches
+            else:
+                restored, result["latency_ms"] = ml_drift.run(
+                    path, images, driver, precision, timeout
+                )
+        except (classic.ClassicError, ml_drift.MLDriftError) as error:
+            return {**result, "failure": str(error)}
+        return {**result, **_judged(restored, reference, images, bounds[precision])}
 
     # Drivers in software at once: they use little more than a core. Hardware alone: it is timed.
     timed = any(driver.name == HARDWARE for driver in drivers)
@@ -147,51 +139,9 @@ def verify_on_gpu(
         return list(pool.map(lambda run: verified(*run), runs))
 
 
-def _run(path, images, reference, driver, precision, timeout, least):
+def _judged(restored, reference, images, least):
     from keras_skd.export.verification import residual_psnr
 
-    def failed(reason):
-        return {"residual_psnr": None, "latency_ms": None, "failure": reason}
-
-    root = Path(__file__).resolve().parents[3]
-    environment = {
-        # The shaders of lavapipe take up to a minute to compile: keep them.
-        "MESA_SHADER_CACHE_DIR": str(Path.home() / ".cache" / "mesa"),
-        # A third less to compile there, for a fifth more to run.
-        "LP_NATIVE_VECTOR_WIDTH": "128",
-        **os.environ,
-        "VK_DRIVER_FILES": driver.files,
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        source, result = Path(folder) / "images.npy", Path(folder) / "restored.npy"
-        np.save(source, np.asarray(images, np.float32))
-        arguments = (path, source, result, precision, driver.name)
-        command = [sys.executable, "-m", "keras_skd.export.gpu.run", *arguments]
-        try:
-            process = subprocess.run(
-                [str(part) for part in command],
-                env=environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-            )
-        except subprocess.TimeoutExpired:
-            return failed(f"gives no result within {timeout} s")
-        # The accelerator reports this there only, goes on, and returns zeros.
-        invalid = [line for line in process.stderr.splitlines() if "Validation error" in line]
-        if invalid:
-            return failed(f"fails shader validation: {invalid[0].strip()[:200]}")
-        if process.returncode:
-            lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
-            errors = [line for line in lines if "rror" in line] or lines
-            return failed(f"does not run: {errors[-1].strip()[:200]}")
-        measured = json.loads(process.stdout.splitlines()[-1])
-        restored = np.load(result)
-    on_gpu, bytes_ = measured.pop("on_gpu"), measured.pop("bytes")
-    if not (on_gpu or (bytes_ and _ON_GPU_LINE in process.stderr)):
-        return failed("falls back to the CPU")
     residual = residual_psnr(restored, reference, images)
     failure = None
     if not restored.any():
@@ -201,72 +151,4 @@ def _run(path, images, reference, driver, precision, timeout, least):
             f"computes a residual {residual:.1f} dB from the reference; at least {least:g} dB are "
             "needed"
         )
-    return {"residual_psnr": residual, **measured, "failure": failure}
-
-
-def _restore(model, image, types, attempts=5):
-    """Runs one image; returns the restored one and its seconds, write and read included.
-
-    ``types`` are those of the model's input and output: float32, or uint8 for 0..1 as 0..255.
-
-    The accelerator waits a few seconds for a result and then refuses that buffer for good. A
-    driver in software on a busy machine takes longer, above all for the first run, which compiles
-    its shaders: then again, with new buffers.
-    """
-    image = np.ascontiguousarray(image)
-    if types[0] == np.uint8:
-        image = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
-    for attempt in range(attempts):
-        inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
-        start = time.perf_counter()
-        inputs[0].write(image)
-        model.run_by_index(0, inputs, outputs)
-        try:
-            restored = outputs[0].read(image.size, types[1]).reshape(image.shape)
-        except RuntimeError as error:
-            if "Failed to lock" not in str(error) or attempt == attempts - 1:
-                raise
-        else:
-            seconds = time.perf_counter() - start
-            return restored / np.float32(255 if types[1] == np.uint8 else 1), seconds
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The process that runs on the GPU; prints a line of JSON."""
-    from ai_edge_litert.compiled_model import CompiledModel
-    from ai_edge_litert.gpu_options import GpuOptions
-    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
-    from ai_edge_litert.options import Options
-
-    path, source, result, precision, driver = arguments
-    images = np.load(source)
-    # The GPU alone: with the CPU beside it, what the GPU cannot do falls back without a word.
-    options = Options(
-        hardware_accelerators=HardwareAccelerator.GPU,
-        gpu_options=GpuOptions(enforce_f32=precision == "float32"),
-    )
-    model = CompiledModel.from_file(path, options=options)
-    requirements = model.get_input_buffer_requirements(0, 0)
-    graph = read_graph(Path(path).read_bytes())
-    types = [
-        np.dtype(graph.tensors[side[0]].type.lower()) for side in (graph.inputs, graph.outputs)
-    ]
-    in_hardware = driver == HARDWARE
-    if in_hardware:
-        _restore(model, images[0], types)  # to warm up
-    restored, seconds = zip(*(_restore(model, image, types) for image in images), strict=True)
-    np.save(result, np.stack(restored))
-    on_gpu = requirements["supported_types"] == [_GPU_BUFFER] and model.is_fully_accelerated()
-    print(
-        json.dumps(
-            {
-                "on_gpu": on_gpu,
-                "bytes": types[0] == np.uint8,
-                "latency_ms": 1000 * float(np.median(seconds)) if in_hardware else None,
-            }
-        )
-    )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return {"residual_psnr": residual, "failure": failure}

@@ -3,8 +3,7 @@
 import copy
 from collections.abc import Collection
 
-import numpy as np
-
+from keras_skd.export.editing import EditedGraph
 from keras_skd.export.flatbuffer import packed
 
 # Results are values of the input, so they keep its scale.
@@ -27,7 +26,7 @@ def with_distributed_output(content: bytes, most_parts: int = 8) -> bytes:
     Returns:
         bytes.
     """
-    graph = _EditedGraph(content)
+    graph = EditedGraph(content)
     convolution = graph.of_kinds({"CONV_2D"})[-1]
     source, weights, bias = convolution.inputs
     terms = [] if graph.activated(convolution) else graph.terms(source, most_parts)
@@ -68,7 +67,7 @@ def without_islands(content: bytes, kinds: Collection[str]) -> bytes:
         bytes. A move whose result is quantised at another scale than its input keeps the
         QUANTIZE, from int8 to int8.
     """
-    graph = _EditedGraph(content)
+    graph = EditedGraph(content)
     for operator in graph.of_kinds(kinds):
         before = graph.producer(operator.inputs[0])
         after = graph.consumers(operator.outputs[0])
@@ -105,7 +104,7 @@ def with_byte_images(content: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    graph = _EditedGraph(content)
+    graph = EditedGraph(content)
     (image,), (restored,) = graph.subgraph.inputs, graph.subgraph.outputs
     (first,), last = graph.consumers(image), graph.producer(restored)
     last.opcodeIndex = first.opcodeIndex
@@ -116,111 +115,3 @@ def with_byte_images(content: bytes) -> bytes:
         tensor.quantization = copy.deepcopy(graph.subgraph.tensors[integers].quantization)
         tensor.quantization.zeroPoint = [tensor.quantization.zeroPoint[0] + 128]
     return packed(graph.model)
-
-
-class _EditedGraph:
-    """A file's main graph, to change."""
-
-    def __init__(self, content):
-        from ai_edge_litert.tools import flatbuffer_utils
-
-        self.model = flatbuffer_utils.read_model_from_bytearray(content)
-        self.subgraph = self.model.subgraphs[0]
-
-    def kind(self, operator):
-        from ai_edge_litert.tools import flatbuffer_utils
-
-        return operator and flatbuffer_utils.opcode_to_name(self.model, operator.opcodeIndex)
-
-    def of_kinds(self, kinds):
-        return [each for each in self.subgraph.operators if self.kind(each) in kinds]
-
-    def producer(self, tensor):
-        """The operator that gives a tensor; None for inputs and constants."""
-        return next((each for each in self.subgraph.operators if tensor in each.outputs), None)
-
-    def consumers(self, tensor):
-        return [each for each in self.subgraph.operators if tensor in each.inputs]
-
-    def activated(self, operator):
-        """Whether an activation is fused into an operator."""
-        return bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0))
-
-    def name(self, tensor):
-        return self.subgraph.tensors[tensor].name.decode()
-
-    def add_tensor(self, shaped, scaled=None, name=None):
-        """A new tensor as large as one, and with the type and scale of that or another."""
-        tensor = copy.copy(self.subgraph.tensors[shaped])
-        like = self.subgraph.tensors[shaped if scaled is None else scaled]
-        tensor.type, tensor.quantization = like.type, copy.deepcopy(like.quantization)
-        tensor.name = tensor.name if name is None else name.encode()
-        self.subgraph.tensors.append(tensor)
-        return len(self.subgraph.tensors) - 1
-
-    def values(self, constant):
-        """Those of a float constant, as an array."""
-        tensor = self.subgraph.tensors[constant]
-        data = bytes(self.model.buffers[tensor.buffer].data)
-        return np.frombuffer(data, np.float32).reshape(tensor.shape)
-
-    def add_constant(self, like, values, name):
-        """A new float constant, otherwise like another one."""
-        index = self.add_tensor(like, name=name)
-        tensor, buffer = self.subgraph.tensors[index], copy.copy(self.model.buffers[0])
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        tensor.shape, tensor.buffer = list(values.shape), len(self.model.buffers)
-        self.model.buffers.append(buffer)
-        return index
-
-    def terms(self, tensor, most):
-        """What a tensor is the sum of.
-
-        Returns:
-            A list of tensors, each with the slice of the channels where it goes; the earlier ones
-            of a sum are taken apart last.
-        """
-        channels = self.subgraph.tensors[tensor].shape[-1]
-        found, stuck = [(tensor, slice(0, channels))], []
-        while found and len(found) + len(stuck) < most:
-            term, place = found.pop(0)
-            producer = self.producer(term)
-            shape = list(self.subgraph.tensors[term].shape)
-            if producer is None or self.activated(producer):
-                stuck.append((term, place))
-            elif self.kind(producer) == "ADD" and all(
-                list(self.subgraph.tensors[each].shape) == shape for each in producer.inputs
-            ):
-                found += [(each, place) for each in producer.inputs]
-            elif self.kind(producer) == "CONCATENATION" and shape[:-1] == list(
-                self.subgraph.tensors[producer.inputs[0]].shape[:-1]
-            ):
-                start = place.start
-                for each in producer.inputs:
-                    end = start + self.subgraph.tensors[each].shape[-1]
-                    found.append((each, slice(start, end)))
-                    start = end
-            else:
-                stuck.append((term, place))
-        return stuck + found
-
-    def same_scale(self, one, other):
-        one, other = (self.subgraph.tensors[each].quantization for each in (one, other))
-        return (one.scale[0], one.zeroPoint[0]) == (other.scale[0], other.zeroPoint[0])
-
-    def replace(self, old, new):
-        """Lets all who take the old tensor take the new one."""
-        for operator in self.consumers(old):
-            operator.inputs = [new if each == old else each for each in operator.inputs]
-
-    def remove_unused(self):
-        """Drops operators whose results nobody takes."""
-        for operator in reversed(self.subgraph.operators):
-            if not any(
-                self.consumers(each) or each in self.subgraph.outputs for each in operator.outputs
-            ):
-                self.remove(operator)
-
-    def remove(self, operator):
-        # By identity: the schema's objects compare by value.
-        self.subgraph.operators = [each for each in self.subgraph.operators if each is not operator]
