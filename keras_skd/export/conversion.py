@@ -41,7 +41,7 @@ def convert(
     """Converts a student to ``.tflite`` files, verifies each and writes a report.
 
     A file gets its final name ``STUDENT_SCHEME.tflite`` only once all its checks have passed; one
-    of an earlier conversion is removed where they fail. Beside the files are ``report.json``,
+    of an earlier conversion stays as it is where they fail. Beside the files are ``report.json``,
     ``report.md`` and ``report.png``.
 
     Args:
@@ -161,7 +161,7 @@ def convert(
             keras_task_ssim=task_ssim(reference, tiles.clean),
             results=results,
             sensitivity=sensitivity,
-            gpu={name: missing.get(name, "verified") for name in accelerators},
+            gpu={name: missing.get(name) or _verdict(name, results) for name in accelerators},
             machine=reports.machine(drivers),
             versions=reports.versions(),
             general_failures=[f"GPU, {name}: {state}." for name, state in missing.items() if unmet],
@@ -195,7 +195,9 @@ def _sensitivity(source, tiles, progress):
 
 
 def _write_verified(file, name, content, tiles, reference, drivers, keep_failed, progress):
-    """Writes a scheme's bytes and measures them; ``file`` exists only if they pass.
+    """Writes a scheme's bytes and measures them; they become ``file`` only if they pass.
+
+    A file of an earlier conversion stays until then, and where they do not.
 
     Returns:
         The :class:`~keras_skd.export.report.SchemeResult` and the first tile restored.
@@ -209,7 +211,6 @@ def _write_verified(file, name, content, tiles, reference, drivers, keep_failed,
     graph = read_graph(content)
     violations = check_rules(graph)
     failures = [f"{name}: {violation}" for violation in violations if violation.fatal]
-    file.unlink(missing_ok=True)
     part = file.with_name(f".part-{os.getpid()}-{file.name}")
     try:
         part.write_bytes(content)
@@ -243,6 +244,8 @@ def _write_verified(file, name, content, tiles, reference, drivers, keep_failed,
         kept = keep_failed or not failures
         if kept:
             part.replace(file)
+        elif file.exists():
+            failures[-1] += f" {file} is of an earlier conversion and stays as it was."
     finally:
         part.unlink(missing_ok=True)
     return SchemeResult(
@@ -256,6 +259,16 @@ def _write_verified(file, name, content, tiles, reference, drivers, keep_failed,
         warnings=[str(violation) for violation in violations if not violation.fatal],
         failures=failures,
     ), restored[0]
+
+
+def _verdict(accelerator, results):
+    """What the report says of an accelerator on which the files were run."""
+    failed = [
+        name
+        for name, result in results.items()
+        if any(run["accelerator"] == accelerator and run["failure"] for run in result.gpu)
+    ]
+    return f"failed: {', '.join(failed)}" if failed else "verified"
 
 
 def _digest(student, model):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_skd.convert import main
+from keras_skd.export import conversion
 from keras_skd.export.calibration import CALIBRATION_TILES, load_tiles
 from keras_skd.export.conversion import convert
 from keras_skd.export.gpu import run as gpu_run
@@ -171,8 +173,9 @@ def test_a_failed_check_leaves_no_file(student, tmp_path, no_gpu, monkeypatch):
     file.write_text("of an earlier conversion")
     report = convert(student, output=tmp_path, schemes=["fp32"], tile=64)
     assert len(report.failures) == 1
+    assert "is of an earlier conversion and stays as it was" in report.failures[0]
     assert report.results["fp32"].file is None
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md", ".png"]
+    assert file.read_text() == "of an earlier conversion"
     convert(student, output=tmp_path, schemes=["fp32"], tile=64, keep_failed=True)
     assert TFLiteRunner(file).size == (64, 64)
 
@@ -256,3 +259,14 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert (
         capsys.readouterr().err == "keras_skd.convert: error: missing.keras: no such model file.\n"
     )
+
+
+def test_an_accelerator_whose_check_failed_is_not_verified():
+    def result(**failures):
+        return SimpleNamespace(
+            gpu=[{"accelerator": name, "failure": text} for name, text in failures.items()]
+        )
+
+    results = {"fp16": result(classic=None, drift=None), "int8": result(classic="is wrong")}
+    assert conversion._verdict("drift", results) == "verified"
+    assert conversion._verdict("classic", results) == "failed: int8"
