@@ -348,8 +348,10 @@ def baked_constant(graph: Graph, operation: Operation) -> tuple[str, str] | None
             "fold it into the neighbouring convolution where that is exact",
         )
     if operation.kind == "MUL" and 1 < values == graph.tensors[operation.outputs[0]].shape[-1]:
-        adds = [op for op in graph.consumers(operation.outputs[0]) if op.kind == "ADD"]
-        if any(not graph.tensors[index].constant for op in adds for index in op.inputs):
+        product = operation.outputs[0]
+        adds = [op for op in graph.consumers(product) if op.kind == "ADD"]
+        others = [index for op in adds for index in op.inputs if index != product]
+        if any(not graph.tensors[index].constant for index in others):
             return (
                 "scales channels right before a residual is added, which came out differently "
                 "from build to build",
