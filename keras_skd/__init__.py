@@ -33,7 +33,7 @@ __getattr__, __dir__, __all__ = lazy_names(
 )
 
 
-_FAMILIES = (f"{__name__}.layers", f"{__name__}.models.")
+_FAMILIES = (f"{__name__}.layers.", f"{__name__}.models.")
 
 
 class _RegisterWithKeras(importlib.abc.MetaPathFinder):
@@ -52,7 +52,8 @@ class _RegisterWithKeras(importlib.abc.MetaPathFinder):
                 run(module)
                 # Not while one of our own modules is imported, which is what imports Keras: it
                 # would be found half done. It registers what it defines by itself.
-                if not any(name.startswith(_FAMILIES) for name in sys.modules):
+                ours = [each for name, each in sys.modules.items() if name.startswith(_FAMILIES)]
+                if not any(getattr(each.__spec__, "_initializing", False) for each in ours):
                     importlib.import_module(f"{__name__}.models.presets")
 
             spec.loader.exec_module = run_and_register

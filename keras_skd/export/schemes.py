@@ -22,7 +22,6 @@ from keras_skd.export.integer.rewriting import (
     with_distributed_output,
     without_islands,
 )
-from keras_skd.layers.export_form import IN_FLOAT
 from keras_skd.quiet import quiet
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ _QUANTIZER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 
 
 def _in_float(operation):
+    from keras_skd.layers.export_form import IN_FLOAT
+
     return operation.layer.split("/")[-1] == IN_FLOAT
 
 

@@ -1,27 +1,22 @@
 """The blocks of restoration transformers, each one safe for the phone GPU by construction."""
 
-from keras_skd.layers.channel_normalization import ChannelNormalization
-from keras_skd.layers.gated_feed_forward import GatedFeedForward
-from keras_skd.layers.locally_enhanced_feed_forward import LocallyEnhancedFeedForward
-from keras_skd.layers.padding import CropLike, PadToMultiple
-from keras_skd.layers.resampling import Downsample, SkipReduction, Unpool, Upsample
-from keras_skd.layers.transformer_block import TransformerBlock
-from keras_skd.layers.transposed_attention import TransposedAttention
-from keras_skd.layers.window_attention import WindowAttention
-from keras_skd.layers.window_transformer_block import WindowTransformerBlock
+from keras_skd.lazy import lazy_names
 
-__all__ = [
-    "ChannelNormalization",
-    "CropLike",
-    "Downsample",
-    "GatedFeedForward",
-    "LocallyEnhancedFeedForward",
-    "PadToMultiple",
-    "SkipReduction",
-    "TransformerBlock",
-    "TransposedAttention",
-    "Unpool",
-    "Upsample",
-    "WindowAttention",
-    "WindowTransformerBlock",
-]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "ChannelNormalization": "channel_normalization",
+        "CropLike": "padding",
+        "Downsample": "resampling",
+        "GatedFeedForward": "gated_feed_forward",
+        "LocallyEnhancedFeedForward": "locally_enhanced_feed_forward",
+        "PadToMultiple": "padding",
+        "SkipReduction": "resampling",
+        "TransformerBlock": "transformer_block",
+        "TransposedAttention": "transposed_attention",
+        "Unpool": "resampling",
+        "Upsample": "resampling",
+        "WindowAttention": "window_attention",
+        "WindowTransformerBlock": "window_transformer_block",
+    },
+)
