@@ -10,7 +10,7 @@ from keras_skd.export.flatbuffer import read_graph
 from keras_skd.export.gpu.rules import check_rules
 from keras_skd.export.schemes import SCHEMES, Source, float16, mixed_int8, static_int8
 from keras_skd.export.verification import residual_psnr
-from keras_skd.layers import ChannelNormalization, CropLike, PadToMultiple
+from keras_skd.layers import ChannelNormalization, CropLike, PadToMultiple, Unpool
 from keras_skd.layers.costs import sum_of_macs
 from keras_skd.layers.export_form import is_export_shape, split_channels
 from keras_skd.models import RestorationModel, Restormer, load_model, with_image_size
@@ -90,7 +90,7 @@ class PlainRestorer(RestorationModel):
         fine = stage(x, "encoder")
         x = keras.layers.Conv2D(2 * width, 2, 2, name="down", **same)(fine)
         x = stage(x, "middle")
-        x = keras.layers.Conv2DTranspose(width, 2, 2, name="up", **same)(x)
+        x = Unpool(width, name="up", dtype=policy)(x)
         x = keras.layers.Add(name="skip", dtype=policy)([x, fine])
         x = stage(x, "decoder")
         x = keras.layers.Conv2D(3, 3, name="last", **same)(x)

@@ -134,6 +134,8 @@ class Source:
             for operation in group:
                 name = self.graph.tensors[operation.outputs[0]].name
                 names[operation.kind, bits].append(name)
+        if not names:
+            return self.float32
         with quiet():
             from litert_quantizer import quantizer
             from litert_quantizer.algorithm_manager import AlgorithmName

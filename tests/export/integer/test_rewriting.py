@@ -107,7 +107,8 @@ def test_the_bundled_teacher_bears_full_integer():
         return np.stack([runner(image) for image in images])
 
     reference = restored(source.float32)
-    plain = Source(model, tiles.calibration[:8])
+    whole = with_image_size(model, (64, 64), for_integers=True)
+    plain = Source(whole, tiles.calibration[:8])
     plain.integer = plain
     distance = [
         residual_psnr(restored(static_int8(each, "float32")), reference, images)
@@ -118,6 +119,7 @@ def test_the_bundled_teacher_bears_full_integer():
 
 
 def test_what_the_quantizer_lacks_is_put_in_int8_without_a_change(source):
+    source = source.integer
     kinds = source.graph.histogram().keys()
     islands = source.quantized(source.of_kinds(*(kinds - IN_INT8)))
     whole = without_islands(islands, IN_INT8)
