@@ -274,6 +274,29 @@ def float_island(graph: Graph, operation: Operation) -> tuple[str, str] | None:
     return None
 
 
+def matmul_broadcast(graph: Graph, operation: Operation) -> tuple[str, str] | None:
+    """A matmul of one matrix with many."""
+    if operation.kind != "BATCH_MATMUL":
+        return None
+    left, right = (t.shape[:-2] for t in _tensors(graph, operation.inputs))
+    if left != right and len(left) == len(right):
+        return (
+            f"repeats one operand, {left} with {right} matrices, and gives wrong numbers",
+            "tile the operand first",
+        )
+    return None
+
+
+def run_time_weights(graph: Graph, operation: Operation) -> tuple[str, str] | None:
+    """A dense layer whose weights are computed in the graph."""
+    if operation.kind == "FULLY_CONNECTED" and not graph.tensors[operation.inputs[1]].constant:
+        return (
+            "takes weights that are no constant, which gives wrong numbers",
+            "use a matmul of operands of rank 4",
+        )
+    return None
+
+
 def constant_left_side(graph: Graph, operation: Operation) -> tuple[str, str] | None:
     """A matmul whose left operand is a constant."""
     if operation.kind == "BATCH_MATMUL" and graph.tensors[operation.inputs[0]].constant:

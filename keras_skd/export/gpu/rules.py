@@ -54,6 +54,8 @@ RULES = {
     ),
     "adj flag": Rule(findings.adjoint, (CLASSIC,), _CLASSIC_HERE),
     "matmul rank": Rule(findings.matmul_rank, BOTH, _BOTH_HERE),
+    "matmul broadcast": Rule(findings.matmul_broadcast, BOTH, _BOTH_HERE),
+    "run-time weights": Rule(findings.run_time_weights, (ML_DRIFT,), _HERE),
     "constant left side": Rule(
         findings.constant_left_side,
         BOTH,

@@ -71,6 +71,12 @@ def run_time_sizes(x):
     return tf.reshape(tf.nn.softmax(tf.reshape(x, zero + tf.constant((1, 256, 8)))), SHAPE)
 
 
+def run_time_weights(x):
+    weights = tf.reshape(tf.nn.softmax(x[:, :1, :8]), (8, 8))
+    product = tf.matmul(tf.reshape(x, (256, 8)), weights, transpose_b=True)
+    return tf.reshape(tf.nn.tanh(product), SHAPE)
+
+
 def transposed_convolution(x):
     return tf.nn.conv2d_transpose(x, constant(2, 2, 8, 8), (1, 32, 32, 8), 2)[:, ::2, ::2]
 
@@ -144,6 +150,15 @@ CASES = {
     "adj flag": Case(adjoint, laid_out, None, WRONG, shape=(1, 16, 8, 8)),
     "matmul rank": Case(
         matmul_rank, lambda x: tf.matmul(x, tf.nn.softmax(x[:, :, :8])), WRONG, WRONG
+    ),
+    "matmul broadcast": Case(
+        lambda x: tf.matmul(x, tf.nn.softmax(x[:, :1, :8])),
+        lambda x: tf.matmul(x, tf.tile(tf.nn.softmax(x[:, :1, :8]), (1, 16, 1, 1))),
+        WRONG,
+        WRONG,
+    ),
+    "run-time weights": Case(
+        run_time_weights, lambda x: tf.matmul(x, tf.nn.softmax(x[:, :, :8])), WRONG, None
     ),
     "constant left side": Case(
         lambda x: tf.matmul(constant(1, 16, 16, 16), x),
