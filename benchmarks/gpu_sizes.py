@@ -7,7 +7,10 @@ held the accelerator. All tiles of the picture run in one process, as in an app.
 
 import argparse
 import json
-import resource
+import re
+import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +32,34 @@ class _Tiles:
             self.taken.append(tile)
             return tile
         return next(self.restored)
+
+
+@contextmanager
+def peak_of_children():
+    """A list whose last value is the most memory, in MB, that one child process has had so far.
+
+    Read while they run: what the kernel remembers of them afterwards includes this process, which
+    they were for a moment.
+    """
+    peaks, done = [0.0], threading.Event()
+
+    def watch():
+        while not done.wait(0.02):
+            for children in Path("/proc/self/task").glob("*/children"):
+                for child in children.read_text().split():
+                    status = Path(f"/proc/{child}/status")
+                    found = re.search(
+                        r"VmHWM:\s+(\d+)", status.read_text() if status.exists() else ""
+                    )
+                    peaks.append(max(peaks[-1], int(found[1]) / 1024 if found else 0))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        done.set()
+        thread.join()
 
 
 def picture(megapixels):
@@ -53,15 +84,18 @@ def main():
     tiles = _Tiles(model)
     restore_tiled(tiles, image)
     batch = np.stack(tiles.taken)
-    if options.accelerator == classic.NAME:
-        restored = classic.run(options.model, batch, options.precision, timeout=7200).restored
-    else:
-        driver = next(
-            driver
-            for driver in ml_drift.find_vulkan_drivers()
-            if options.precision in driver.precisions
-        )
-        restored, _ = ml_drift.run(options.model, batch, driver, options.precision, timeout=7200)
+    with peak_of_children() as peaks:
+        if options.accelerator == classic.NAME:
+            restored = classic.run(options.model, batch, options.precision, timeout=7200).restored
+        else:
+            driver = next(
+                driver
+                for driver in ml_drift.find_vulkan_drivers()
+                if options.precision in driver.precisions
+            )
+            restored, _ = ml_drift.run(
+                options.model, batch, driver, options.precision, timeout=7200
+            )
     tiles.restored = iter(restored)
     result = restore_tiled(tiles, image)
     expected = restore_tiled(model, image)
@@ -76,11 +110,8 @@ def main():
                 "tiles": len(batch),
                 "largest_difference_of_255": int(difference.max()),
                 "share_that_differs": round(float((difference > 0).mean()), 6),
-                # Without the pictures, which the process reads and writes as a whole here.
-                "memory_mb": round(
-                    resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-                    - 2 * batch.nbytes / 2**20
-                ),
+                # Without the tiles, which the process reads and writes as a whole here.
+                "memory_mb": round(peaks[-1] - 2 * batch.nbytes / 2**20),
             }
         )
     )

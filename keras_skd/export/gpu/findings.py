@@ -291,7 +291,7 @@ def run_time_weights(graph: Graph, operation: Operation) -> tuple[str, str] | No
     """A dense layer whose weights are computed in the graph."""
     if operation.kind == "FULLY_CONNECTED" and not graph.tensors[operation.inputs[1]].constant:
         return (
-            "takes weights that are no constant, which gives wrong numbers",
+            "takes weights that are no constant, which gives wrong numbers beside a bias",
             "use a matmul of operands of rank 4",
         )
     return None

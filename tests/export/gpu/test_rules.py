@@ -74,7 +74,7 @@ def run_time_sizes(x):
 def run_time_weights(x):
     weights = tf.reshape(tf.nn.softmax(x[:, :1, :8]), (8, 8))
     product = tf.matmul(tf.reshape(x, (256, 8)), weights, transpose_b=True)
-    return tf.reshape(tf.nn.tanh(product), SHAPE)
+    return tf.reshape(tf.nn.tanh(product + constant(8)), SHAPE)
 
 
 def transposed_convolution(x):
