@@ -78,7 +78,9 @@ RULES = {
         findings.baked_constant, (ML_DRIFT,), "measured by edge-compat", fatal=False
     ),
     "unscaled square": Rule(findings.unscaled_square, BOTH, "arithmetic of float16", fatal=False),
-    "constant operation": Rule(findings.constant_operation, (ML_DRIFT,), _MALI),
+    "constant operation": Rule(
+        findings.constant_operation, BOTH, f"{_MALI}; STRIDED_SLICE: {_CLASSIC_HERE}"
+    ),
     "wide integers": Rule(findings.wide_integers, BOTH, f"{_MALI}; {_CLASSIC_HERE}"),
     "weight-only int8": Rule(
         findings.weight_only_int8,
