@@ -142,10 +142,10 @@ class Distiller(keras.Model):
                     adapter.build(stage.student.shape)
                     self.adapters[stage.teacher_name] = adapter
         pixels, extracted = False, ()
-        if method.needs("extractor"):
-            extracted = config.contrastive_stages or stages.default_extractor_stages(theirs)
-            self.extractor_stages = tuple(extracted)
-            pixels, extracted = stages.split_pixels(extracted)
+        if method.needs("extractor") or method.needs("encoder"):
+            chosen = config.contrastive_stages if method.needs("extractor") else None
+            self.extractor_stages = tuple(chosen or stages.default_extractor_stages(theirs))
+            pixels, extracted = stages.split_pixels(self.extractor_stages)
             self._extract = self._extractor(theirs, pixels, extracted)
         teacher = theirs.with_outputs([*(stage.teacher_name for stage in self.stages), *extracted])
         compared = len(self.stages)
@@ -425,8 +425,12 @@ class Distiller(keras.Model):
         if deep:
             raise InputError(
                 f"the contrastive loss compares the teacher's features of the student's image "
-                f"({', '.join(deep)}), which no teacher cache can hold; leave the cache out, or "
-                f"choose contrastive_stages=({stages.PIXELS!r},)."
+                f"({', '.join(deep)}), which no teacher cache can hold; leave the cache out"
+                + (
+                    f", or choose contrastive_stages=({stages.PIXELS!r},)."
+                    if METHODS[self.method].needs("extractor")
+                    else "."
+                )
             )
 
     def _gradient_norm(self, gradients):

@@ -12,6 +12,7 @@ width, and ``T`` the teacher's. N is the number of positions, C of channels. flo
 features are computed with in float32.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,9 @@ def normalise_by_teacher(
     return student * inverse, teacher * inverse
 
 
-def gaussian_kernel_distance(x: Tensor, y: Tensor, bandwidth: float = 1.0) -> Tensor:
+def gaussian_kernel_distance(
+    x: Tensor, y: Tensor, bandwidth: float = 1.0, by_position: bool = True
+) -> Tensor:
     """``GK(x, y) = mean over positions of 1 - exp(-|x - y|^2 / (2 bandwidth^2))``.
 
     The squared distance is the mean over the channels of a position. Summed over a whole feature
@@ -56,11 +59,16 @@ def gaussian_kernel_distance(x: Tensor, y: Tensor, bandwidth: float = 1.0) -> Te
         x: ``(batch, height, width, channels)``, see :func:`normalise_by_teacher`.
         y: The same shape.
         bandwidth: sigma of the kernel, in units of the features.
+        by_position: False makes it one kernel of the whole map, of the squared distance summed
+            over positions and channels: the formula as printed.
 
     Returns:
         ``(batch,)``, in 0..1; 0 for equal features.
     """
-    squared = tf.reduce_mean(tf.square(_precise(x) - _precise(y)), axis=-1)
+    squared = tf.square(_precise(x) - _precise(y))
+    if not by_position:
+        return -tf.math.expm1(-tf.reduce_sum(squared, axis=(1, 2, 3)) / (2.0 * bandwidth**2))
+    squared = tf.reduce_mean(squared, axis=-1)
     return tf.reduce_mean(-tf.math.expm1(-squared / (2.0 * bandwidth**2)), axis=(1, 2))
 
 
@@ -77,7 +85,9 @@ def mean_absolute_difference(x: Tensor, y: Tensor) -> Tensor:
     return tf.reduce_mean(tf.abs(_precise(x) - _precise(y)), axis=(1, 2, 3))
 
 
-def channel_cross_attention(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
+def channel_cross_attention(
+    student: Tensor, teacher: Tensor, temperature: float = 0.1, cosines: bool = True
+) -> Tensor:
     """MCA-c: ``S_c = softmax(T S^T / temperature) S``, with S and T as ``C x N``.
 
     Each teacher channel asks which student channels are like it and receives their mix. The softmax
@@ -90,41 +100,78 @@ def channel_cross_attention(student: Tensor, teacher: Tensor, temperature: float
         student: ``(batch, height, width, channels)``.
         teacher: ``(batch, height, width, channels of the teacher)``.
         temperature: lambda, dimensionless.
+        cosines: False takes the dot products themselves as logits: the formula as printed.
 
     Returns:
         ``(batch, height, width, channels of the teacher)``.
     """
     shape = tf.shape(teacher)
     s, t = _positions_by_channels(student), _positions_by_channels(teacher)
-    logits = tf.matmul(
-        tf.math.l2_normalize(t, axis=1), tf.math.l2_normalize(s, axis=1), transpose_a=True
-    )
+    queries, keys = (tf.math.l2_normalize(x, axis=1) if cosines else x for x in (t, s))
+    logits = tf.matmul(queries, keys, transpose_a=True)
     attention = tf.nn.softmax(logits / temperature, axis=-1)  # (batch, teacher's, student's)
     return tf.reshape(tf.matmul(s, attention, transpose_b=True), shape)
 
 
-def spatial_cross_attention(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
-    """MCA-s: ``S_s = S softmax(T^T S / temperature)``, with S and T as ``C x N``.
+def spatial_cross_attention(
+    student: Tensor, teacher: Tensor, temperature: float = 0.1, cosines: bool = True
+) -> Tensor:
+    """MCA-s: ``S_s = S softmax(T^T S / temperature)^T``, with S and T as ``C x N``.
 
     Each teacher position asks which student positions are like it and receives their mix. The
-    softmax runs over the student's positions, the axis that the product contracts. Position vectors
-    are L2-normalised for the logits, as in :func:`channel_cross_attention`.
+    softmax runs over the student's positions, the axis that the product contracts: the rows of
+    ``T^T S`` are the teacher's positions, so the product needs the transpose, which the paper does
+    not print. Position vectors are L2-normalised for the logits, as in
+    :func:`channel_cross_attention`.
 
-    The ``N x N`` attention is never held, neither here nor in the backward pass; see
+    The attention of all positions to all is never held, neither here nor in the backward pass; see
     :mod:`keras_skd.distillation.streaming`.
 
     Args:
         student: ``(batch, height, width, channels)``.
-        teacher: The same shape.
+        teacher: ``(batch, rows, columns, channels)``: those positions that ask, all or, from
+            :func:`thinned`, a part. Receives no gradient.
         temperature: lambda, dimensionless.
+        cosines: False takes the dot products themselves as logits: the formula as printed.
 
     Returns:
-        ``(batch, height, width, channels)``.
+        ``(batch, rows, columns, channels)``.
     """
     s, t = _positions_by_channels(student), _positions_by_channels(teacher)
-    queries = tf.math.l2_normalize(t, axis=-1) / temperature
-    keys = tf.math.l2_normalize(s, axis=-1)
-    return tf.reshape(streaming.attention(queries, keys, s), tf.shape(teacher))
+    queries, keys = (tf.math.l2_normalize(x, axis=-1) if cosines else x for x in (t, s))
+    return tf.reshape(streaming.attention(queries / temperature, keys, s), tf.shape(teacher))
+
+
+def thinned(features: Tensor, positions: int | None) -> Tensor:
+    """The features at a regular grid of about so many positions.
+
+    The cost of :func:`spatial_cross_attention` is the number of positions that ask times that of
+    positions that answer. Neighbours ask nearly the same, so a part of them does.
+
+    Args:
+        features: ``(batch, height, width, channels)``.
+        positions: About how many to keep at most; None keeps all.
+
+    Returns:
+        Every n-th row and column, with the smallest n that will do; all where that is 1.
+    """
+    if positions is None:
+        return features
+    height, width = (
+        known or length
+        for known, length in zip(
+            features.shape[1:3], tf.unstack(tf.shape(features)[1:3]), strict=True
+        )
+    )
+    if isinstance(height, int) and isinstance(width, int):
+        step = max(1, math.ceil(math.sqrt(height * width / positions)))
+        return features[
+            :, (min(step, height) - 1) // 2 :: step, (min(step, width) - 1) // 2 :: step
+        ]
+    area = tf.cast(height * width, tf.float32)
+    step = tf.maximum(1, tf.cast(tf.math.ceil(tf.sqrt(area / positions)), tf.int32))
+    top, left = ((tf.minimum(step, length) - 1) // 2 for length in (height, width))
+    return features[:, top::step, left::step]
 
 
 def contrastive_loss(
@@ -170,6 +217,36 @@ def contrastive_loss(
         far = repulsion * far + (1 - repulsion) * tf.stop_gradient(far)
         scale = (far + between / len(each)) / 2 + epsilon
         loss += weights[layer] / sum(weights) * near / len(each) / scale
+    return loss
+
+
+def contrastive_ratio(
+    anchors: Sequence[Tensor],
+    positives: Sequence[Sequence[Tensor]],
+    negatives: Sequence[Tensor],
+    epsilon: float = 1e-6,
+) -> Tensor:
+    """``sum over layers of weight * d(a, p) / (d(a, n) + epsilon)``, with its own gradient.
+
+    The contrast of Wu et al. 2021, on which :func:`contrastive_loss` improves. Where a student
+    returns its input it is ``d(p, n) / epsilon``, and the first gradients are huge.
+
+    Args:
+        anchors: As for :func:`contrastive_loss`.
+        positives: The same.
+        negatives: The same.
+        epsilon: Keeps the ratio finite where the student returns its input.
+
+    Returns:
+        ``(batch,)``.
+    """
+    weights = [2.0**depth for depth in range(len(anchors))]
+    loss = 0.0
+    for layer, (anchor, negative) in enumerate(zip(anchors, negatives, strict=True)):
+        distances = [mean_absolute_difference(anchor, positive[layer]) for positive in positives]
+        near = tf.add_n(distances) / len(distances)
+        far = mean_absolute_difference(anchor, negative)
+        loss += weights[layer] / sum(weights) * near / (far + epsilon)
     return loss
 
 

@@ -29,6 +29,8 @@ class SKDConfig:
         alpha3: Weight of the contrastive loss.
         bandwidth: sigma of the Gaussian kernel, in units of the teacher's RMS.
         temperature: lambda of both attentions.
+        queries: About how many positions of the teacher ask in the spatial attention, at most, of
+            every stage; None lets all ask. A quarter of the positions costs a quarter.
         stages: The teacher's stages to compare, by name, or pairs ``(teacher's, student's)``; None
             takes the last one of every resolution below full that both models have.
         contrastive_stages: Stages of the teacher that serve as extractor of the contrastive loss,
@@ -54,6 +56,7 @@ class SKDConfig:
     repulsion: float = 0.0
     bandwidth: float = 1.0
     temperature: float = 0.1
+    queries: int | None = 256
     stages: tuple | None = None
     contrastive_stages: tuple | None = ("pixels",)
     contrastive_positives: tuple = ("teacher",)
@@ -72,6 +75,11 @@ class SKDConfig:
         for each in dataclasses.fields(self):
             if isinstance(each.default, float):
                 self._check_number(each.name)
+        queries = self.queries
+        if queries is not None and (
+            isinstance(queries, bool) or not isinstance(queries, int) or queries < 1
+        ):
+            raise InputError(f"--queries must be a number of positions, at least 1; got {queries}.")
         for name in ("stages", "contrastive_stages", "contrastive_positives"):
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, tuple | list | None):
@@ -139,7 +147,9 @@ class Term:
         settings: Names of the other attributes of :class:`SKDConfig` that it reads.
         stages: Whether it compares stages.
         adapters: Whether it needs both of one width.
-        extractor: Whether it needs the teacher's features of images.
+        extractor: Whether it needs the teacher's features of images, or those images themselves:
+            of ``contrastive_stages``.
+        encoder: Whether it needs the teacher's encoder as extractor, whatever is set.
     """
 
     value: Callable
@@ -148,6 +158,7 @@ class Term:
     stages: bool = False
     adapters: bool = False
     extractor: bool = False
+    encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ class Method:
     terms: dict = field(default_factory=dict)
 
     def needs(self, what: str) -> bool:
-        """Whether any term needs ``stages``, ``adapters`` or an ``extractor``."""
+        """Whether any term needs ``stages``, ``adapters``, an ``extractor`` or ``encoder``."""
         return any(getattr(term, what) for term in self.terms.values())
 
     @property
@@ -173,7 +184,7 @@ class Method:
         if self.needs("stages"):
             used.add("stages")
         if self.needs("extractor"):
-            used |= {"contrastive_stages", "contrastive_positives"}
+            used.add("contrastive_stages")
         return tuple(each.name for each in dataclasses.fields(SKDConfig) if each.name in used)
 
 
@@ -183,8 +194,11 @@ def _losses():
     return losses
 
 
-def _over_stages(distance):
-    """A term that is the mean over stages, so that its weight does not depend on their number."""
+def _over_stages(distance, mean=True):
+    """A term that is the mean over stages, so that its weight does not depend on their number.
+
+    Or their sum.
+    """
 
     def value(step, config):
         import tensorflow as tf
@@ -192,7 +206,7 @@ def _over_stages(distance):
         per_stage = [
             distance(student, tf.stop_gradient(teacher), config) for student, teacher in step.stages
         ]
-        return tf.add_n(per_stage) / len(per_stage)
+        return tf.add_n(per_stage) / (len(per_stage) if mean else 1)
 
     return value
 
@@ -216,20 +230,48 @@ def _kernel(distance=_gaussian, channel=True, spatial=True):
             attended = losses.channel_cross_attention(s, t, config.temperature)
             loss += config.alpha1 * distance(attended, t, config)
         if spatial:
-            attended = losses.spatial_cross_attention(s, t, config.temperature)
-            loss += config.alpha1 * distance(attended, t, config)
+            asking = losses.thinned(t, config.queries)
+            attended = losses.spatial_cross_attention(s, asking, config.temperature)
+            loss += config.alpha1 * distance(attended, asking, config)
         return loss
 
     settings = ["bandwidth"] if distance is _gaussian else []
     settings += ["alpha1", "temperature"] if channel or spatial else []
+    settings += ["queries"] if spatial else []
     return Term(_over_stages(of_stage), "alpha2", tuple(settings), stages=True, adapters=True)
 
 
-def _contrastive_value(step, config):
+def _published_kernel(student, teacher, config):
+    """``L_GK`` of a stage as the abstract prints it: dot products, one kernel over the map."""
+    losses = _losses()
+    attended = [
+        attention(student, teacher, config.temperature, cosines=False)
+        for attention in (losses.channel_cross_attention, losses.spatial_cross_attention)
+    ]
+    distances = [
+        losses.gaussian_kernel_distance(each, teacher, config.bandwidth, by_position=False)
+        for each in (student, *attended)
+    ]
+    return distances[0] + config.alpha1 * (distances[1] + distances[2])
+
+
+def _positives(step, config):
     images = {"clean": step.clean, "teacher": step.teacher_image}
-    positives = [step.extract(images[name]) for name in config.contrastive_positives]
+    return [step.extract(images[name]) for name in config.contrastive_positives]
+
+
+def _contrastive_value(step, config):
     return _losses().contrastive_loss(
-        step.extract(step.restored), positives, step.degraded_features, config.repulsion
+        step.extract(step.restored),
+        _positives(step, config),
+        step.degraded_features,
+        config.repulsion,
+    )
+
+
+def _published_contrast(step, config):
+    return _losses().contrastive_ratio(
+        step.extract(step.restored), _positives(step, config), step.degraded_features
     )
 
 
@@ -251,14 +293,28 @@ def _affinity_value(student, teacher, config):
 
 
 _TEACHER_IMAGE = Term(_teacher_image_value, "output_weight")
-_CONTRASTIVE = Term(_contrastive_value, "alpha3", ("repulsion",), extractor=True)
+_CONTRASTIVE = Term(
+    _contrastive_value, "alpha3", ("repulsion", "contrastive_positives"), extractor=True
+)
 _DIVERGENCE = Term(_divergence_value, "kl_weight", ("kl_temperature",))
 _FEATURES = Term(_over_stages(_feature_value), "feature_weight", stages=True, adapters=True)
 _AFFINITY = Term(_over_stages(_affinity_value), "affinity_weight", stages=True)
 
+_PUBLISHED = {
+    "kernel": Term(
+        _over_stages(_published_kernel, mean=False),
+        "alpha2",
+        ("alpha1", "bandwidth", "temperature"),
+        stages=True,
+        adapters=True,
+    ),
+    "contrastive": Term(_published_contrast, "alpha3", ("contrastive_positives",), encoder=True),
+}
+
 METHODS = {
     "skd": Method(
-        "soft knowledge distillation, L_REC + alpha2 L_GK + alpha3 L_CL",
+        "soft knowledge distillation, L_REC + alpha2 L_GK + alpha3 L_CL; with the default weights "
+        "L_CL pulls as a scaled L1 to the teacher's image does",
         {"kernel": _kernel(), "contrastive": _CONTRASTIVE},
     ),
     "none": Method("ground truth alone, L_REC"),
@@ -287,5 +343,9 @@ METHODS = {
     "skd_without_contrastive": Method(
         "skd with L1 to the teacher's image for the contrastive loss",
         {"kernel": _kernel(), "teacher": _TEACHER_IMAGE},
+    ),
+    "skd_as_published": Method(
+        "skd by the formulas of the paper's abstract as printed; other scales and contrast",
+        _PUBLISHED,
     ),
 }

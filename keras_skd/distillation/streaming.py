@@ -17,18 +17,23 @@ from keras_skd.hints import Tensor
 TILE_VALUES = 2**20
 
 
-@tf.custom_gradient
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """``softmax(queries keys^T) values``, the softmax over keys.
 
     Args:
-        queries: ``(batch, rows, channels)``, float32 or float64.
+        queries: ``(batch, rows, channels)``, float32 or float64; constants, which receive no
+            gradient.
         keys: ``(batch, N, channels)``.
         values: The same shape as the keys.
 
     Returns:
-        ``(batch, rows, channels)``, with a gradient for all three.
+        ``(batch, rows, channels)``, with a gradient for keys and values.
     """
+    return _attention(tf.stop_gradient(queries), keys, values)
+
+
+@tf.custom_gradient
+def _attention(queries, keys, values):
     tiles = _Tiles(queries, keys)
     tiled_queries = tiles.split(queries)
 
@@ -48,7 +53,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     def gradient(upstream):
         tiled_upstream = tiles.split(upstream)
 
-        def backward(index, query_gradients, key_gradient, value_gradient):
+        def backward(index, key_gradient, value_gradient):
             query, above = tiled_queries[index], tiled_upstream[index]
             weights = tf.exp(tf.matmul(query, keys, transpose_b=True) - normalisers[index])
             value_gradient += tf.matmul(weights, above, transpose_a=True)
@@ -57,13 +62,9 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             mean = tf.reduce_sum(above * tiled_outputs[index], axis=-1, keepdims=True)
             logits_gradient = weights * (tf.matmul(above, values, transpose_b=True) - mean)
             key_gradient += tf.matmul(logits_gradient, query, transpose_a=True)
-            query_gradients = query_gradients.write(index, tf.matmul(logits_gradient, keys))
-            return query_gradients, key_gradient, value_gradient
+            return key_gradient, value_gradient
 
-        query_gradients, key_gradient, value_gradient = tiles.loop(
-            backward, tiles.array(), tf.zeros_like(keys), tf.zeros_like(values)
-        )
-        return tiles.join(query_gradients.stack()), key_gradient, value_gradient
+        return None, *tiles.loop(backward, tf.zeros_like(keys), tf.zeros_like(values))
 
     return tiles.join(tiled_outputs), gradient
 

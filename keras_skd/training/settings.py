@@ -402,6 +402,10 @@ _HELP = {
     "repulsion": ("SHARE", "of the contrastive loss away from the degraded input, 0 to 1"),
     "bandwidth": ("NUMBER", "sigma of the Gaussian kernel, in units of the teacher's RMS"),
     "temperature": ("NUMBER", "lambda of both attentions, of cosines"),
+    "queries": (
+        "POSITIONS",
+        "of the teacher that ask in the spatial attention, about, at most, of a stage",
+    ),
     "output_weight": ("WEIGHT", "of L1 to the teacher's image"),
     "kl_weight": ("WEIGHT", "of the divergence of kl"),
     "kl_temperature": ("NUMBER", "of kl, in units of the image (0..1)"),

@@ -116,6 +116,32 @@ def test_skd_is_its_formula(batch, extractor, positives):
     )
 
 
+def test_skd_as_published_is_its_formula(batch):
+    """Sums over map and stages, dot products, the ratio between features of both resolutions."""
+    degraded, clean = batch
+    student, teacher = convolutions(8), convolutions(8, seed=50)
+    config = SKDConfig(alpha1=0.5, bandwidth=20.0, temperature=3.0, stages=("fine", "coarse"))
+    distiller = Distiller(student, teacher, "skd_as_published", config)
+    terms = distiller.compute_terms(degraded, clean)
+
+    def run(model, image):
+        return keras.Model(model.input, [model.output, *model.taps.values()])(image)
+
+    restored, *ours = run(student, degraded)
+    taught, *theirs = run(teacher, degraded)
+    kernel = 0
+    for s, t in zip(ours, theirs, strict=True):
+        kernel += losses.gaussian_kernel_distance(s, t, 20.0, by_position=False)
+        for attention in (losses.channel_cross_attention, losses.spatial_cross_attention):
+            attended = attention(s, t, 3.0, cosines=False)
+            kernel += 0.5 * losses.gaussian_kernel_distance(attended, t, 20.0, by_position=False)
+    anchor, positive, negative = (run(teacher, x)[1:] for x in (restored, taught, degraded))
+    assert distiller.extractor_stages == ("fine", "coarse")
+    contrast = losses.contrastive_ratio(anchor, [positive], negative)
+    assert float(terms["kernel"]) == pytest.approx(np.mean(kernel), rel=1e-5)
+    assert float(terms["contrastive"]) == pytest.approx(np.mean(contrast), rel=1e-5)
+
+
 def test_ablations_leave_out_what_they_say(batch):
     student, teacher = convolutions(4), convolutions(8, seed=50)
 

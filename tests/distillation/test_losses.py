@@ -159,7 +159,7 @@ def test_gradients_are_finite_differences(features, ours, options):
     student, teacher = map(tf.constant, features.astype(np.float64))
     generator = np.random.default_rng(2)
     directions = [tf.constant(generator.normal(size=student.shape)) for _ in range(2)]
-    if ours is losses.feature_affinity_distance:
+    if ours in (losses.feature_affinity_distance, losses.spatial_cross_attention):
         directions[1] = tf.zeros_like(student)  # its teacher is a constant
     mix = np.cos(np.arange(student.shape[0] * 4 * 6 * 5))
 
@@ -371,10 +371,64 @@ def test_spatial_attention_has_the_gradient_of_the_direct_form(features):
             score = tf.reduce_sum(attention(student, teacher) * tf.sin(tf.range(5.0)))
         return tape.gradient(score, [student, teacher])
 
-    for actual, reference in zip(
-        gradients(losses.spatial_cross_attention), gradients(direct), strict=True
-    ):
-        np.testing.assert_allclose(actual, reference, atol=2e-5)
+    of_student, of_teacher = gradients(losses.spatial_cross_attention)
+    np.testing.assert_allclose(of_student, gradients(direct)[0], atol=2e-5)
+    assert of_teacher is None  # a constant, and nothing is computed for it
+
+
+@pytest.mark.parametrize(
+    ("size", "positions", "kept"),
+    [
+        ((32, 32), 256, (16, 16)),
+        ((32, 32), 255, (11, 11)),  # the smallest step that keeps no more
+        ((8, 8), 256, (8, 8)),
+        ((8, 8), None, (8, 8)),
+        ((5, 7), 9, (3, 4)),
+        ((1, 400), 100, (1, 200)),
+        ((6, 6), 1, (1, 1)),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_part_of_the_positions_asks(size, positions, kept, known):
+    height, width = size
+    grid = np.arange(height * width, dtype="float32").reshape(1, height, width, 1)
+    signature = tf.TensorSpec((1, *size, 1) if known else (None, None, None, 1))
+    thin = tf.function(lambda x: losses.thinned(x, positions), input_signature=[signature])
+    rows = thin(grid)[0, :, :, 0].numpy()
+    assert rows.shape == kept
+    # A regular grid, in the middle of what it stands for.
+    step = rows[0, 1] - rows[0, 0] if kept[1] > 1 else max(size)
+    assert set(np.diff(rows, axis=1).ravel()) <= {step}
+    if kept[0] > 1:
+        assert set(np.diff(rows, axis=0).ravel()) == {step * width}
+
+
+def test_thinned_attention_is_the_attention_at_those_positions(features):
+    student, teacher = map(tf.constant, features)
+    everywhere = losses.spatial_cross_attention(student, teacher)
+    part = losses.spatial_cross_attention(student, losses.thinned(teacher, 6))
+    np.testing.assert_allclose(part, losses.thinned(everywhere, 6), atol=1e-6)
+    assert part.shape[1] * part.shape[2] == 6
+
+
+def test_printed_forms_are_the_formulas(features):
+    """Dot products as logits, one kernel over the map, the plain ratio; in NumPy."""
+    student, teacher = (each.astype("float64") for each in features)
+    by_channel = losses.channel_cross_attention(student, teacher, 0.5, cosines=False).numpy()
+    by_position = losses.spatial_cross_attention(student, teacher, 0.5, cosines=False).numpy()
+    kernel = losses.gaussian_kernel_distance(student, teacher, 9.0, by_position=False).numpy()
+    for sample in range(2):
+        s, t = matrix(student[sample]), matrix(teacher[sample])
+        channels = softmax(t @ s.T / 0.5, 1) @ s
+        positions = s @ softmax(t.T @ s / 0.5, 1).T
+        np.testing.assert_allclose(matrix(by_channel[sample]), channels, atol=1e-9)
+        np.testing.assert_allclose(matrix(by_position[sample]), positions, atol=1e-9)
+        expected = 1 - np.exp(-np.sum((s - t) ** 2) / (2 * 9.0**2))
+        assert kernel[sample] == pytest.approx(expected)
+    ratio = losses.contrastive_ratio([student], [[teacher]], [teacher + 3], epsilon=0.0)
+    near = np.abs(student - teacher).mean(axis=(1, 2, 3))
+    far = np.abs(student - teacher - 3).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(ratio, near / far, rtol=1e-6)
 
 
 def test_contrastive_loss_falls_towards_the_positive_and_rises_towards_the_negative(features):

@@ -237,3 +237,6 @@ def test_a_contrast_of_deep_features_needs_the_teacher_itself(teacher):
     distiller = Distiller(restormer(8, 2), teacher, "skd", config)
     with pytest.raises(InputError, match=r"encoder_level1.*no teacher cache can hold"):
         distiller.check_cacheable()
+    published = Distiller(restormer(8, 2), teacher, "skd_as_published", SKDConfig(stages=STAGES))
+    with pytest.raises(InputError, match=r"encoder_level1.*leave the cache out\.$"):
+        published.check_cacheable()
