@@ -22,7 +22,7 @@ demo: venv
 	@$(BIN)/python -m keras_skd.demo
 
 test: venv lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 apk apk-assets: venv
 	@$(BIN)/python -m android_demo.apk $(if $(STUDENT),--student "$(STUDENT)") $(if $(TASK),--task "$(TASK)") \

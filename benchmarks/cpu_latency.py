@@ -14,11 +14,8 @@ import argparse
 import csv
 import os
 import statistics
-import sys
 import tempfile
 from pathlib import Path
-
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 STUDENTS = ("restormer_small", "restormer_tiny")
 # What the sensitivity report of a trained tiny student keeps in float; see

@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STAGES = ("latent", "decoder_level3", "decoder_level2")
 BATCH, PATCH = 4, 64

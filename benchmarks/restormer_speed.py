@@ -45,8 +45,6 @@ def keras_side():
 def pytorch_side():
     """The same in PyTorch."""
     import torch
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
     from restormer_pytorch import Restormer
 
     torch.set_num_threads(os.cpu_count())

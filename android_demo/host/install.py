@@ -11,17 +11,15 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+from keras_skd.command import reported_errors
+from keras_skd.errors import FailedCheckError, InputError
+from keras_skd.export.gpu import classic
 
-from keras_skd.command import reported_errors  # noqa: E402
-from keras_skd.errors import FailedCheckError, InputError  # noqa: E402
-from keras_skd.export.gpu import classic  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 # What a command or file is the sign of, and the package of Debian that brings it.
 PACKAGES = {

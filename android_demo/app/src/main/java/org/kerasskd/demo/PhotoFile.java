@@ -12,6 +12,8 @@ final class PhotoFile {
     private static final int QUALITY = 95;
     /** The longest side of a JPEG. */
     private static final int LONGEST = 65535;
+    /** Bytes a pixel of a JPEG of this quality, at most: what black and white noise takes. */
+    static final double MOST_JPEG_BYTES = 3.5;
 
     /** The tags of HEIC files that are kept; those of other files are kept as one block. */
     private static final String[] TAGS = {
@@ -69,8 +71,8 @@ final class PhotoFile {
         source = new File(folder, "source");
         file = new File(folder, "result" + extension);
         part = new File(folder, "result.part");
-        // JPEGs of this quality stay below 1.5 bytes a pixel, PNGs below what they hold.
-        double bytes = (png ? 4.0 : 1.5) * photo.width() * photo.height();
+        // The most that a photograph can take: PNGs stay below what they hold.
+        double bytes = (png ? 4.0 : MOST_JPEG_BYTES) * photo.width() * photo.height();
         if (folder.getUsableSpace() < bytes) {
             throw new PhotoException(PhotoException.Kind.NO_SPACE, Math.round(bytes) + " bytes");
         }

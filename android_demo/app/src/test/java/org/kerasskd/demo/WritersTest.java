@@ -83,7 +83,22 @@ public class WritersTest {
         double ours = Fixtures.psnr(photo, read);
         assertTrue(ours + " dB, " + theirs, ours > theirs - 0.3);
         assertTrue(file.length() + ", " + other.length(), file.length() < 1.1 * other.length());
-        assertTrue(file.length() < 1.5 * photo.length); // what the check of free space reckons with
+    }
+
+    /** What the check of free space reckons with holds for the photograph that takes most. */
+    @Test
+    public void noJpegIsLargerThanReckoned() throws Exception {
+        int[] noise = new Random(2).ints(256 * 256).map(WritersTest::saturated).toArray();
+        File file =
+                written(noise, 256, out -> new JpegWriter(out, 256, 256, false, 95, null, null));
+        double bytes = file.length() / (double) noise.length;
+        assertTrue(bytes + "", bytes < PhotoFile.MOST_JPEG_BYTES);
+        assertTrue(bytes + "", bytes > 0.7 * PhotoFile.MOST_JPEG_BYTES); // or it asks for too much
+    }
+
+    /** Each channel black or white, by its topmost bit. */
+    private static int saturated(int pixel) {
+        return (pixel >>> 7 & 0x010101) * 255;
     }
 
     @Test
