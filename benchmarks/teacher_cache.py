@@ -72,7 +72,7 @@ def measure(batch_size, patch_size):
     task = Task.of("denoise")
     degradation = task.degradation()
     models, teacher = distillers()
-    stages = [stage.teacher_name for stage in models["skd"][0].stages]
+    stages = [stage.teacher_name for stage in models["skd, cached"][0].stages]
     steps = (TURNS + 1) * STEPS
     with tempfile.TemporaryDirectory() as folder:
         cache = build_teacher_cache(

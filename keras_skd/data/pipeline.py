@@ -1,6 +1,7 @@
 """The ``tf.data`` pipeline: from decoded images to batches of pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -78,8 +79,22 @@ def training_batches(
             recorded=recorded if mixed else None,
         )
 
-    dataset = tf.data.Dataset.range(first_step, steps)
-    return dataset.map(pair, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return ahead(tf.data.Dataset.range(first_step, steps), pair)
+
+
+def ahead(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], Any]) -> tf.data.Dataset:
+    """Batches made in order, two at a time and a few before they are needed.
+
+    Args:
+        steps: Numbers of the batches.
+        batch: From a number to a batch.
+    """
+    batches = steps.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    # There is nothing left to tune, and whoever ends a pass waits for the tuner, which sleeps up to
+    # a minute between two looks.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 def _random_patch(store, patch_size, margin, generator):

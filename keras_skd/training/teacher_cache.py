@@ -124,6 +124,8 @@ class TeacherCache:
         """
         import tensorflow as tf
 
+        from keras_skd.data.pipeline import ahead
+
         def sample(step):
             order, turns, flips = self._drawn(int(step), batch_size, seed)
             return [
@@ -150,8 +152,7 @@ class TeacherCache:
                 "teacher_stages": {name: named[f"stage_{name}"] for name in self.stages},
             }
 
-        dataset = tf.data.Dataset.range(first_step, steps)
-        return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+        return ahead(tf.data.Dataset.range(first_step, steps), batch)
 
     def _drawn(self, step, batch_size, seed):
         """Indices, quarter turns and flips of a batch."""
