@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +30,7 @@ class ImageStore:
     Decoding once is what makes random crops cheap, and every corrupt file is found before training
     starts; a file rather than memory is what lets a data set be larger than memory: a crop reads
     the rows it needs, and nothing else is held. The file has no name, so it disappears with
-    :meth:`close` or with the process, however that ends.
+    :meth:`close`, with the store or with the process, however that ends.
 
     Args:
         images: A list of groups; a group is what one training sample is cropped from, at the same
@@ -59,6 +60,7 @@ class ImageStore:
         self._shapes, self._offsets, self._counts = [], [], []
         offset = 0
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed with the store
+        weakref.finalize(self, self._file.close)
         for group, arrays in zip(images, _decoded(images), strict=True):
             self._check_group(group, arrays, minimum_size)
             self._shapes.append(arrays[0].shape)
