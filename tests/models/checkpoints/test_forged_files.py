@@ -76,8 +76,6 @@ def legacy(pickled, path):
     return path
 
 
-# The forged pickles leave a file open, where they run.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("write", [archive, legacy])
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("name", ["os.system", "eval", "exec", "open", "numpy", "subprocess"])
