@@ -109,7 +109,7 @@ class TeacherCache:
         Every crop is drawn once before any is drawn again. Batch ``i`` depends on ``(seed, i)``
         alone, so a resumed run sees what an uninterrupted one would have seen. Flips and rotations
         are applied to the teacher's outputs too, which is not quite what the teacher would give
-        for the turned crop (``results/README.md`` says what that costs).
+        for the turned crop (``docs/method.md`` says what that costs).
 
         Args:
             batch_size: Crops in a batch.
