@@ -11,7 +11,7 @@ from keras_skd.export.integer.rewriting import with_distributed_output, without_
 from keras_skd.export.schemes import Source, float32, static_int8
 from keras_skd.export.verification import residual_psnr
 from keras_skd.models import Restormer, Uformer, load_model, with_image_size
-from keras_skd.runners import TFLiteRunner
+from keras_skd.runners import KerasRunner, TFLiteRunner
 from keras_skd.tasks import Task
 
 IN_INT8 = {"DEPTH_TO_SPACE", "EXP", "LEAKY_RELU", "REDUCE_MAX", "TILE"}
@@ -106,7 +106,7 @@ def test_the_bundled_teacher_bears_full_integer():
         runner = TFLiteRunner(content)
         return np.stack([runner(image) for image in images])
 
-    reference = restored(source.float32)
+    reference = KerasRunner(model).batch(images)
     whole = with_image_size(model, (64, 64), for_integers=True)
     plain = Source(whole, tiles.calibration[:8])
     plain.integer = plain
