@@ -110,7 +110,7 @@ FORMS = {
 }
 _KERNEL = METHODS["skd"].terms["kernel"]
 for _name, _value in FORMS.items():
-    _term = Term(_weighed(_name, _value), "alpha3", extractor=True)
+    _term = Term(_weighed(_name, _value), "alpha3", ("contrastive_stages",), extractor=True)
     METHODS[_name] = Method(_name, {"kernel": _KERNEL, "contrast": _term})
 METHODS["contrast_patches"] = Method(
     "contrast_patches",

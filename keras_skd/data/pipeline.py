@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_skd.data.pairs import ImagePairs, make_pairs
 from keras_skd.data.store import ImageStore
 from keras_skd.errors import InputError
-from keras_skd.hints import Degradation
+from keras_skd.hints import Degradation, Tensor
 from keras_skd.tiling import reflected
 
 
@@ -79,17 +79,19 @@ def training_batches(
             recorded=recorded if mixed else None,
         )
 
-    return ahead(tf.data.Dataset.range(first_step, steps), pair)
+    return ahead(pair, first_step, steps)
 
 
-def ahead(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], Any]) -> tf.data.Dataset:
+def ahead(batch: Callable[[Tensor], Any], first_step: int, steps: int) -> tf.data.Dataset:
     """Batches made in order, two at a time and a few before they are needed.
 
     Args:
-        steps: Numbers of the batches.
         batch: From a number to a batch.
+        first_step: Number of the first batch.
+        steps: Number of the last batch, plus one.
     """
-    batches = steps.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    numbers = tf.data.Dataset.range(first_step, steps)
+    batches = numbers.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
     # There is nothing left to tune, and whoever ends a pass waits for the tuner, which sleeps up to
     # a minute between two looks.
     options = tf.data.Options()

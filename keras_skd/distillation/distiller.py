@@ -142,8 +142,8 @@ class Distiller(keras.Model):
                     adapter.build(stage.student.shape)
                     self.adapters[stage.teacher_name] = adapter
         pixels, extracted = False, ()
-        if method.needs("extractor") or method.needs("encoder"):
-            chosen = config.contrastive_stages if method.needs("extractor") else None
+        if method.needs("extractor"):
+            chosen = config.contrastive_stages if "contrastive_stages" in method.settings else None
             self.extractor_stages = tuple(chosen or stages.default_extractor_stages(theirs))
             pixels, extracted = stages.split_pixels(self.extractor_stages)
             self._extract = self._extractor(theirs, pixels, extracted)
@@ -423,14 +423,12 @@ class Distiller(keras.Model):
         """
         deep = [name for name in self.extractor_stages if name != stages.PIXELS]
         if deep:
+            remedy = "leave the cache out"
+            if "contrastive_stages" in METHODS[self.method].settings:
+                remedy += f", or choose contrastive_stages=({stages.PIXELS!r},)"
             raise InputError(
                 f"the contrastive loss compares the teacher's features of the student's image "
-                f"({', '.join(deep)}), which no teacher cache can hold; leave the cache out"
-                + (
-                    f", or choose contrastive_stages=({stages.PIXELS!r},)."
-                    if METHODS[self.method].needs("extractor")
-                    else "."
-                )
+                f"({', '.join(deep)}), which no teacher cache can hold; {remedy}."
             )
 
     def _gradient_norm(self, gradients):

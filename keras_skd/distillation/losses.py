@@ -66,9 +66,10 @@ def gaussian_kernel_distance(
         ``(batch,)``, in 0..1; 0 for equal features.
     """
     squared = tf.square(_precise(x) - _precise(y))
-    if not by_position:
-        return -tf.math.expm1(-tf.reduce_sum(squared, axis=(1, 2, 3)) / (2.0 * bandwidth**2))
-    squared = tf.reduce_mean(squared, axis=-1)
+    if by_position:
+        squared = tf.reduce_mean(squared, axis=-1)
+    else:
+        squared = tf.reduce_sum(squared, axis=(1, 2, 3))[:, None, None]  # the map as one position
     return tf.reduce_mean(-tf.math.expm1(-squared / (2.0 * bandwidth**2)), axis=(1, 2))
 
 
@@ -157,20 +158,13 @@ def thinned(features: Tensor, positions: int | None) -> Tensor:
     """
     if positions is None:
         return features
-    height, width = (
-        known or length
-        for known, length in zip(
-            features.shape[1:3], tf.unstack(tf.shape(features)[1:3]), strict=True
-        )
-    )
+    _, height, width, _ = _shape(features)
     if isinstance(height, int) and isinstance(width, int):
-        step = max(1, math.ceil(math.sqrt(height * width / positions)))
-        return features[
-            :, (min(step, height) - 1) // 2 :: step, (min(step, width) - 1) // 2 :: step
-        ]
-    area = tf.cast(height * width, tf.float32)
-    step = tf.maximum(1, tf.cast(tf.math.ceil(tf.sqrt(area / positions)), tf.int32))
-    top, left = ((tf.minimum(step, length) - 1) // 2 for length in (height, width))
+        least, step = min, max(1, math.ceil(math.sqrt(height * width / positions)))
+    else:
+        root = tf.sqrt(tf.cast(height * width, tf.float32) / positions)
+        least, step = tf.minimum, tf.maximum(1, tf.cast(tf.math.ceil(root), tf.int32))
+    top, left = ((least(step, length) - 1) // 2 for length in (height, width))
     return features[:, top::step, left::step]
 
 
@@ -207,7 +201,7 @@ def contrastive_loss(
     Returns:
         ``(batch,)``.
     """
-    weights = [2.0**depth for depth in range(len(anchors))]
+    weights = _depth_weights(anchors)
     loss = 0.0
     for layer, (anchor, negative) in enumerate(zip(anchors, negatives, strict=True)):
         each = [positive[layer] for positive in positives]
@@ -216,7 +210,7 @@ def contrastive_loss(
         far = mean_absolute_difference(anchor, negative)
         far = repulsion * far + (1 - repulsion) * tf.stop_gradient(far)
         scale = (far + between / len(each)) / 2 + epsilon
-        loss += weights[layer] / sum(weights) * near / len(each) / scale
+        loss += weights[layer] * near / len(each) / scale
     return loss
 
 
@@ -240,13 +234,13 @@ def contrastive_ratio(
     Returns:
         ``(batch,)``.
     """
-    weights = [2.0**depth for depth in range(len(anchors))]
+    weights = _depth_weights(anchors)
     loss = 0.0
     for layer, (anchor, negative) in enumerate(zip(anchors, negatives, strict=True)):
         distances = [mean_absolute_difference(anchor, positive[layer]) for positive in positives]
         near = tf.add_n(distances) / len(distances)
         far = mean_absolute_difference(anchor, negative)
-        loss += weights[layer] / sum(weights) * near / (far + epsilon)
+        loss += weights[layer] * near / (far + epsilon)
     return loss
 
 
@@ -397,6 +391,12 @@ class ContrastiveLoss(keras.losses.Loss):
         return {**super().get_config(), "repulsion": self.repulsion, "epsilon": self.epsilon}
 
 
+def _depth_weights(layers):
+    """A weight for each layer, shallow to deep; they double with depth and sum to one."""
+    weights = [2.0**depth for depth in range(len(layers))]
+    return [weight / sum(weights) for weight in weights]
+
+
 def _precise(x):
     """float64 as it is, everything else as float32."""
     x = tf.convert_to_tensor(x)
@@ -406,7 +406,10 @@ def _precise(x):
 def _positions_by_channels(x):
     """(batch, height, width, channels) -> (batch, height * width, channels)."""
     x = _precise(x)
-    shape = [
-        known or length for known, length in zip(x.shape, tf.unstack(tf.shape(x)), strict=True)
-    ]
-    return tf.reshape(x, (shape[0], shape[1] * shape[2], shape[3]))
+    batch, height, width, channels = _shape(x)
+    return tf.reshape(x, (batch, height * width, channels))
+
+
+def _shape(x):
+    """Each length as an int where the graph knows it, else as a scalar tensor."""
+    return [known or length for known, length in zip(x.shape, tf.unstack(tf.shape(x)), strict=True)]

@@ -148,9 +148,8 @@ class Term:
         settings: Names of the other attributes of :class:`SKDConfig` that it reads.
         stages: Whether it compares stages.
         adapters: Whether it needs both of one width.
-        extractor: Whether it needs the teacher's features of images, or those images themselves:
-            of ``contrastive_stages``.
-        encoder: Whether it needs the teacher's encoder as extractor, whatever is set.
+        extractor: Whether it needs the teacher's features of images: of ``contrastive_stages``
+            where that is among ``settings``, else of the encoder.
     """
 
     value: Callable
@@ -159,7 +158,6 @@ class Term:
     stages: bool = False
     adapters: bool = False
     extractor: bool = False
-    encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ class Method:
     terms: dict = field(default_factory=dict)
 
     def needs(self, what: str) -> bool:
-        """Whether any term needs ``stages``, ``adapters``, an ``extractor`` or ``encoder``."""
+        """Whether any term needs ``stages``, ``adapters`` or an ``extractor``."""
         return any(getattr(term, what) for term in self.terms.values())
 
     @property
@@ -184,8 +182,6 @@ class Method:
         used = {name for term in self.terms.values() for name in (term.weight, *term.settings)}
         if self.needs("stages"):
             used.add("stages")
-        if self.needs("extractor"):
-            used.add("contrastive_stages")
         return tuple(each.name for each in dataclasses.fields(SKDConfig) if each.name in used)
 
 
@@ -196,10 +192,7 @@ def _losses():
 
 
 def _over_stages(distance, mean=True):
-    """A term that is the mean over stages, so that its weight does not depend on their number.
-
-    Or their sum.
-    """
+    """A term of all stages: their mean, whose weight does not depend on their number, or sum."""
 
     def value(step, config):
         import tensorflow as tf
@@ -295,7 +288,10 @@ def _affinity_value(student, teacher, config):
 
 _TEACHER_IMAGE = Term(_teacher_image_value, "output_weight")
 _CONTRASTIVE = Term(
-    _contrastive_value, "alpha3", ("repulsion", "contrastive_positives"), extractor=True
+    _contrastive_value,
+    "alpha3",
+    ("repulsion", "contrastive_stages", "contrastive_positives"),
+    extractor=True,
 )
 _DIVERGENCE = Term(_divergence_value, "kl_weight", ("kl_temperature",))
 _FEATURES = Term(_over_stages(_feature_value), "feature_weight", stages=True, adapters=True)
@@ -309,7 +305,7 @@ _PUBLISHED = {
         stages=True,
         adapters=True,
     ),
-    "contrastive": Term(_published_contrast, "alpha3", ("contrastive_positives",), encoder=True),
+    "contrastive": Term(_published_contrast, "alpha3", ("contrastive_positives",), extractor=True),
 }
 
 METHODS = {

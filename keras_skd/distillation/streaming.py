@@ -17,6 +17,7 @@ from keras_skd.hints import Tensor
 TILE_VALUES = 2**20
 
 
+@tf.custom_gradient
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """``softmax(queries keys^T) values``, the softmax over keys.
 
@@ -29,11 +30,6 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     Returns:
         ``(batch, rows, channels)``, with a gradient for keys and values.
     """
-    return _attention(tf.stop_gradient(queries), keys, values)
-
-
-@tf.custom_gradient
-def _attention(queries, keys, values):
     tiles = _Tiles(queries, keys)
     tiled_queries = tiles.split(queries)
 

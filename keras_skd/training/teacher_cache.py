@@ -152,7 +152,7 @@ class TeacherCache:
                 "teacher_stages": {name: named[f"stage_{name}"] for name in self.stages},
             }
 
-        return ahead(tf.data.Dataset.range(first_step, steps), batch)
+        return ahead(batch, first_step, steps)
 
     def _drawn(self, step, batch_size, seed):
         """Indices, quarter turns and flips of a batch."""
