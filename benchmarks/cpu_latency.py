@@ -11,11 +11,12 @@ beside this file.
 """
 
 import argparse
-import csv
 import os
 import statistics
 import tempfile
 from pathlib import Path
+
+from keras_skd.files import write_csv
 
 STUDENTS = ("restormer_small", "restormer_tiny")
 # What the sensitivity report of a trained tiny student keeps in float; see
@@ -122,12 +123,13 @@ def main():
                 }
             )
             print(rows[-1], flush=True)
-        _write(here / "cpu_latency.csv", rows)
-        _write(here / "cpu_latency_operations.csv", _operations(files, options.threads))
+        write_csv(here / "cpu_latency.csv", rows)
+        write_csv(here / "cpu_latency_operations.csv", _operations(files, options.threads))
 
 
 def _operations(files, threads):
-    from benchmarks.litert_profiler import profile_operations
+    from litert_profiler import profile_operations
+
     from keras_skd.quiet import quiet
 
     rows = []
@@ -147,15 +149,6 @@ def _operations(files, threads):
                     }
                 )
     return rows
-
-
-def _write(path, rows):
-    from keras_skd.command import replaced
-
-    with replaced(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

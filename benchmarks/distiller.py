@@ -8,12 +8,13 @@ compare features of different widths. Steps of the two take turns in one process
 on the machine meets both. Writes ``benchmarks/distiller.csv``.
 """
 
-import csv
 import os
 import statistics
 import sys
 import time
 from pathlib import Path
+
+from keras_skd.files import write_csv
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -112,10 +113,7 @@ def main():
         }
         print(row, flush=True)
         rows.append(row)
-    with open(Path(__file__).with_suffix(".csv"), "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(Path(__file__).with_suffix(".csv"), rows)
     return 0
 
 

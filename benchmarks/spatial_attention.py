@@ -12,7 +12,6 @@ process, so that other work on the machine meets both; compare the two, not the 
 """
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -20,6 +19,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from keras_skd.files import write_csv
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -129,10 +130,7 @@ def main(arguments=None):
         row["streamed_over_direct_time"] = round(seconds["streamed"] / seconds["direct"], 2)
         print(row, flush=True)
         rows.append(row)
-    with open(Path(__file__).with_suffix(".csv"), "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(Path(__file__).with_suffix(".csv"), rows)
     return 0
 
 

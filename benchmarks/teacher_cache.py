@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from keras_skd.files import write_csv
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -73,7 +75,6 @@ def measure(batch_size, patch_size):
     degradation = task.degradation()
     models, teacher = distillers()
     stages = [stage.teacher_name for stage in models["skd, cached"][0].stages]
-    steps = (TURNS + 1) * STEPS
     with tempfile.TemporaryDirectory() as folder:
         cache = build_teacher_cache(
             folder,
@@ -88,21 +89,21 @@ def measure(batch_size, patch_size):
         runs = {}
         for name, (model, cached) in models.items():
             if cached:
-                batches = cache.batches(batch_size=batch_size, steps=steps)
+                batches = cache.batches(batch_size=batch_size, steps=STEPS)
             else:
                 batches = training_batches(
                     store,
                     patch_size=patch_size,
                     batch_size=batch_size,
-                    steps=steps,
+                    steps=STEPS,
                     degradation=degradation,
                 )
-            runs[name] = (model, batches.repeat())
+            runs[name] = (model, batches)
         seconds = {name: [] for name in runs}
         for turn in range(TURNS + 1):
             for name, (model, batches) in runs.items():
                 start = time.perf_counter()
-                model.fit(batches, steps_per_epoch=STEPS, verbose=0)
+                model.fit(batches, verbose=0)
                 if turn:  # the first one traces
                     seconds[name].append((time.perf_counter() - start) / STEPS)
     return [
@@ -121,8 +122,6 @@ def measure(batch_size, patch_size):
 
 def main():
     """Measures both sizes and writes the table."""
-    from keras_skd.files import write_csv
-
     rows = []
     for size in SIZES:
         for row in measure(*size):

@@ -10,10 +10,11 @@ Ratios are of unit weight: multiply by the weight (alpha2, ...) for what trainin
 """
 
 import argparse
-import csv
 import os
 import sys
 from pathlib import Path
+
+from keras_skd.files import write_csv
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -119,10 +120,7 @@ def main(arguments=None):
                 rows.append(row)
         if step < options.steps:
             trained.train_on_batch(*next(iterator))
-    with open(Path(__file__).with_suffix(".csv"), "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(Path(__file__).with_suffix(".csv"), rows)
     return 0
 
 

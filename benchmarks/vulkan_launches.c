@@ -1,7 +1,8 @@
 // A Vulkan driver in front of another, which counts the kernels that are launched.
 //
 // The loader takes it for a driver. All goes through to the library that KERAS_SKD_DRIVER names;
-// two commands are counted on their way. The number is printed to stderr at the end.
+// two commands are counted on their way. At the end the number is written to the file that
+// KERAS_SKD_LAUNCHES names.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -76,5 +77,9 @@ int32_t vk_icdNegotiateLoaderICDInterfaceVersion(uint32_t *version) {
 }
 
 __attribute__((destructor)) static void report(void) {
-    fprintf(stderr, "vulkan launches: %lu\n", launches);
+    const char *path = getenv("KERAS_SKD_LAUNCHES");
+    FILE *file = path ? fopen(path, "w") : NULL;
+    if (!file) return;
+    fprintf(file, "%lu\n", launches);
+    fclose(file);
 }
