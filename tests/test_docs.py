@@ -15,7 +15,7 @@ PLACES = (".", "docs", "results", "results/*", "benchmarks", "tests/golden", "an
 FILES = sorted(
     file
     for file in {file for place in PLACES for file in ROOT.glob(f"{place}/*.md")}
-    if "build" not in file.parts  # what `make apk` writes
+    if "build" not in file.relative_to(ROOT).parts  # what `make apk` writes
 )
 # What the changelog names may be gone.
 CURRENT = [file for file in FILES if file.name != "CHANGELOG.md"]
