@@ -2,6 +2,7 @@
 # make test      set-up and all tests
 # make apk       the Android app; STUDENT=FILE TASK=derain puts a student of your own in
 # make test-app  the app's tests on the JVM (Maven and a JDK are needed)
+# make students  trains and measures the bundled models that are missing; NAMES="..." only these, DATA=DIR
 # make classic-gpu  Android's GPU delegate for this computer, on which conversions then verify
 # make venv      .venv alone
 # make clean     removes .venv, runs/demo and android_demo/build
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-.PHONY: demo test lint classic-gpu venv clean apk apk-assets test-app
+.PHONY: demo test lint students classic-gpu venv clean apk apk-assets test-app
 
 demo: venv
 	@$(BIN)/python -m keras_skd.demo
@@ -34,6 +35,9 @@ test-app: venv
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+students: venv
+	@$(BIN)/python -m results.students $(NAMES) $(if $(DATA),--data "$(DATA)")
 
 classic-gpu: venv
 	@$(BIN)/python android_demo/host/install.py

@@ -23,7 +23,7 @@ SIDE, GAP = 256, 4
 DEGRADATIONS = {
     "gaussian_noise": GaussianNoise(5, 50),
     "camera_noise": CameraNoise(),
-    "rain": Rain(),
+    "rain": Rain(dry=0),
     "motion_blur": MotionBlur(),
 }
 

@@ -71,7 +71,7 @@ _KINDS = {
         {"gaussian": _gaussian, "camera": _camera},
         {"gaussian": "restormer_denoise"},
     ),
-    "derain": _Kind("rain", "y", {None: _rain}),
+    "derain": _Kind("rain", "y", {None: _rain}, {None: "restormer_derain"}),
     "deblur": _Kind("motion blur", "rgb", {None: _motion_blur}),
 }
 

@@ -1,10 +1,11 @@
 """Draws the logs of runs that follow one another.
 
-``python results/plot_log.py runs/FIRST/log.csv runs/SECOND/log.csv curve.png``
+``python -m results.plot_log runs/FIRST/log.csv runs/SECOND/log.csv curve.png``
 """
 
 import csv
 import sys
+from pathlib import Path
 
 import matplotlib
 
@@ -22,7 +23,7 @@ def main(logs, picture):
         epochs = [done + int(row["epoch"]) for row in rows]
         done = epochs[-1]
         for axis, name in ((left, "loss"), (right, "val_psnr")):
-            axis.plot(epochs, [float(row[name]) for row in rows], marker=".", label=log)
+            axis.plot(epochs, [float(row[name]) for row in rows], marker=".", label=Path(log).name)
     for axis, label in ((left, "training loss"), (right, "validation PSNR, dB")):
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)

@@ -8,6 +8,7 @@ margin it has ``within_margin()`` too, for images that bring those pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -286,6 +287,9 @@ class Rain:
 
     Streaks wrap around the image, so that the same rain falls at its border as inside.
 
+    A share of the images stays dry. Without them a model sees a veil in every pale photograph, and
+    darkens it.
+
     Attributes:
         amount: Range of the summed area of the streaks over that of the image; streaks overlap, so
             it may exceed 1.
@@ -299,6 +303,7 @@ class Rain:
         added: Share of images whose streaks are added, 0..1; those of the others cover.
         veil: Range of the veil's opacity, 0..1.
         layers: Number of layers.
+        dry: Share of images in training that have neither streaks nor veil, 0..1.
     """
 
     amount: tuple = (0.02, 2.0)
@@ -310,6 +315,7 @@ class Rain:
     added: float = 0.6
     veil: tuple = (0.0, 0.3)
     layers: int = 3
+    dry: float = 0.1
     margin = 0
 
     def __post_init__(self) -> None:
@@ -333,10 +339,12 @@ class Rain:
             )
         if not 0 <= self.added <= 1:
             raise InputError(f"the share of added rain must be 0..1; got {self.added}.")
+        if not 0 <= self.dry <= 1:
+            raise InputError(f"the share of dry images must be 0..1; got {self.dry}.")
 
     def fixed(self) -> Rain:
-        """Rain of the same ranges: a seed fixes it."""
-        return self
+        """Rain of the same ranges on every image: a seed fixes it."""
+        return dataclasses.replace(self, dry=0.0)
 
     def __call__(self, clean: Tensor, seed: Tensor) -> Tensor:
         """Degrades a batch; see the module for the arguments. The result is in 0..1."""
@@ -355,7 +363,9 @@ class Rain:
         covered = light + (veiled - light) * tf.exp(tf.math.log1p(-opacity) * streaks)
         # What covers nothing leaves the photograph to the last bit, light - (light - x) does not.
         covered = tf.where(streaks > 0, covered, veiled)
-        return tf.clip_by_value(tf.where(adds < self.added, added, covered), 0.0, 1.0)
+        rained = tf.clip_by_value(tf.where(adds < self.added, added, covered), 0.0, 1.0)
+        dry = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seeds[0], 1))
+        return tf.where(dry < self.dry, clean, rained)
 
     def _streaks(self, clean, seeds):
         """The sum of the layers, ``(batch, height, width, 1)``: 1 in the brightest streak."""

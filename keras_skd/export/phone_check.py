@@ -109,4 +109,5 @@ def check_tile(task: str, size: int) -> np.ndarray:
         kind = Task.of("denoise", "camera")
     else:
         kind = Task.of(task if task in ("derain", "deblur") else "denoise")
-    return np.asarray(ImagePairs([(crop,)], kind.degradation())[0].degraded, np.float32)
+    degradation = kind.degradation().fixed()
+    return np.asarray(ImagePairs([(crop,)], degradation)[0].degraded, np.float32)

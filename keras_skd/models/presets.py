@@ -107,6 +107,13 @@ PRESETS = {
         weights="restormer_denoise.weights.h5",
         task=Task("denoise", "gaussian", "0-50"),
     ),
+    "restormer_derain": Preset(
+        Restormer,
+        _LIGHT,
+        "bundled teacher: restormer_light for rain",
+        weights="restormer_derain.weights.h5",
+        task=Task("derain"),
+    ),
     "restormer_tiny": Preset(Restormer, _TINY, "student under 1 GMAC"),
     "restormer_small": Preset(Restormer, _SMALL, "student under 4 GMACs"),
     "restormer_base": Preset(Restormer, _BASE, "student under 10 GMACs"),

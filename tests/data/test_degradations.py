@@ -34,7 +34,7 @@ def test_blind_noise_draws_a_level_an_image():
     assert abs(levels.mean() - 25) < 6  # 64 uniform draws: a standard error of 1.8
 
 
-DEGRADATIONS = [GaussianNoise(0, 50), CameraNoise(), Rain(), MotionBlur()]
+DEGRADATIONS = [GaussianNoise(0, 50), CameraNoise(), Rain(dry=0), MotionBlur()]
 SIZES = [(1, 1), (1, 40), (23, 17), (64, 64)]
 
 
@@ -203,7 +203,7 @@ def direction(image):
 
 def rain_alone(seed=0, **options):
     """Rain on black, without veil: the streaks themselves."""
-    rain = Rain(veil=(0, 0), **options)
+    rain = Rain(veil=(0, 0), dry=0, **options)
     return rain(tf.zeros((1, 192, 192, 3)), tf.constant([seed, 0])).numpy()[0, ..., 0]
 
 
@@ -256,14 +256,14 @@ def test_rain_brightens_the_dark_and_the_veil_lowers_contrast(added):
     assert 0.5 < rain.max() <= 1
     ramp = tf.tile(tf.linspace(0.0, 1.0, 64)[None, None, :, None], (1, 64, 1, 3))
     seed = tf.constant([0, 0])
-    veil = Rain(amount=(0, 0), veil=(0.3, 0.3), added=added)(ramp, seed).numpy()
+    veil = Rain(amount=(0, 0), veil=(0.3, 0.3), added=added, dry=0)(ramp, seed).numpy()
     assert np.ptp(veil) == pytest.approx(0.7, abs=1e-5)
     assert np.array_equal(Rain(amount=(0, 0), veil=(0, 0), added=added)(ramp, seed), ramp)
 
 
 def test_added_rain_clips_bright_parts_and_covering_rain_can_darken_them():
     clean, seed = tf.ones((4, 64, 64, 3)), tf.constant([0, 0])
-    options = {"amount": (0.5, 0.5), "veil": (0, 0)}
+    options = {"amount": (0.5, 0.5), "veil": (0, 0), "dry": 0}
     assert np.array_equal(Rain(added=1, **options)(clean, seed), clean)
     assert Rain(added=0, **options)(clean, seed).numpy().min() < 0.99
     middle = 0 * clean + 0.5
@@ -272,7 +272,7 @@ def test_added_rain_clips_bright_parts_and_covering_rain_can_darken_them():
 
 def test_streaks_are_grey():
     """The same light falls into every channel, so that no colour is learnt as rain."""
-    rain = Rain(veil=(0, 0))(tf.zeros((4, 64, 64, 3)), tf.constant([0, 0])).numpy()
+    rain = Rain(veil=(0, 0), dry=0)(tf.zeros((4, 64, 64, 3)), tf.constant([0, 0])).numpy()
     np.testing.assert_array_equal(rain[..., 0], rain[..., 2])
 
 
@@ -280,7 +280,7 @@ def test_rain_ranges_from_drizzle_to_heavier_than_rain100h():
     """Rain100H has 8 to 22 dB, 13.8 on average; Rain100L about 27."""
     photo = next(iter(validation_photos().values()))[:128, :128] / np.float32(255)
     clean = np.repeat(photo[None], 128, axis=0)
-    degraded = Rain()(clean, tf.constant([0, 0])).numpy()
+    degraded = Rain().fixed()(clean, tf.constant([0, 0])).numpy()
     # Y of MATLAB's rgb2ycbcr, as deraining is measured
     weights = np.array([65.481, 128.553, 24.966]) / 255
     errors = np.square((degraded - clean) @ weights).mean(axis=(1, 2))
@@ -288,6 +288,19 @@ def test_rain_ranges_from_drizzle_to_heavier_than_rain100h():
     assert scores[6] < 13  # 5 % of the images
     assert 15 < scores[64] < 22
     assert scores[-6] > 27
+
+
+def test_a_share_of_images_stays_dry_in_training_only():
+    """To the last bit, and the rain of the others is what it would be."""
+    clean = tf.constant(np.random.default_rng(0).uniform(size=(400, 16, 16, 3)), tf.float32)
+    seed = tf.constant([0, 0])
+    rain = Rain(dry=0.25)
+    some, every = rain(clean, seed).numpy(), rain.fixed()(clean, seed).numpy()
+    dry = (some == clean.numpy()).all(axis=(1, 2, 3))
+    assert dry.mean() == pytest.approx(0.25, abs=0.07)  # three standard errors
+    assert not (every == clean.numpy()).all(axis=(1, 2, 3)).any()
+    np.testing.assert_array_equal(some[~dry], every[~dry])
+    assert 0 < Rain().dry < 0.2
 
 
 def test_no_border_shows_in_rain():
@@ -442,6 +455,7 @@ def test_reflection_is_that_of_numpy(height, width, margin):
         (lambda: Rain(opacity=(0.5, 1)), "opacity must be a range within 0..0.99"),
         (lambda: Rain(angle=120), "angle and a spread of 0..90"),
         (lambda: Rain(added=1.5), "share of added rain must be 0..1"),
+        (lambda: Rain(dry=-1), "share of dry images must be 0..1"),
         (lambda: MotionBlur(extent=(3, 60)), "extent must be a range within 0..27"),
         (lambda: MotionBlur(linear=2), "share of straight lines"),
         (lambda: MotionBlur(still=-1), "share of still images"),

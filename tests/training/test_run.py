@@ -521,7 +521,7 @@ def test_the_teacher_is_trained_and_of_the_task(folder, tmp_path):
             Training(config_of(folder, tmp_path / "run", **options))
         assert not (tmp_path / "run").exists()
 
-    refused("no bundled model teaches derain; name one with --teacher", task="derain")
+    refused("no bundled model teaches deblur; name one with --teacher", task="deblur")
     refused("no bundled model teaches denoise .camera.; name one", noise="camera")
     refused("restormer_light is an architecture without trained", teacher="restormer_light")
     refused(
