@@ -9,7 +9,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-REQUIREMENTS := requirements.txt requirements-dev.txt pyproject.toml
+REQUIREMENTS := requirements.txt requirements-core.txt requirements-dev.txt pyproject.toml
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # The first Python of 3.10 to 3.13; `make PYTHON=... demo` chooses another.

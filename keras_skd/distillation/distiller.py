@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,9 @@ from keras_skd.distillation import losses, stages
 from keras_skd.distillation.methods import METHODS, SKDConfig, Step
 from keras_skd.errors import InputError
 from keras_skd.hints import PathLike, Tensor
+
+if TYPE_CHECKING:
+    from keras_skd.quantisation import Simulation
 
 # How far a clean image may leave 0..1: what resampling overshoots by, far from a range of 0..255
 # or of -1..1. A noisy input leaves it further; its bound only tells 0..255 from it.
@@ -67,9 +70,12 @@ class Distiller(keras.Model):
         student_taps: For a model without an attribute ``taps``: stage name to layer name or
             symbolic tensor, in order of computation, or a list of layer names.
         teacher_taps: The same for the teacher.
+        simulation: A :class:`keras_skd.quantisation.Simulation` of this student: training, the loss
+            and ``call`` are of what its integer file computes. Images are of the simulation's size.
 
     Attributes:
         student: The student.
+        simulation: The simulation, or None.
         stages: The matched :class:`~keras_skd.distillation.stages.StagePair` objects.
         extractor_stages: Names of the stages of the contrastive loss's extractor.
         adapters: Stage name (the teacher's) to 1x1 convolution, where widths differ.
@@ -88,6 +94,7 @@ class Distiller(keras.Model):
         config: SKDConfig | None = None,
         student_taps: Mapping[str, str | Tensor] | Sequence[str] | None = None,
         teacher_taps: Mapping[str, str | Tensor] | Sequence[str] | None = None,
+        simulation: Simulation | None = None,
         **kwargs: Any,
     ):
         if method not in METHODS:
@@ -113,7 +120,7 @@ class Distiller(keras.Model):
         self._extract = None
         if method != "none":
             self._add_teacher(stages.TappedModel(teacher, "teacher", teacher_taps), ours)
-        self._run_student = ours.with_outputs([stage.student_name for stage in self.stages])
+        self._add_student(ours, simulation)
         terms = ("loss", "reconstruction", *self._terms, "regularization")
         names = (*terms, "gradient_norm", "psnr")
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
@@ -121,6 +128,23 @@ class Distiller(keras.Model):
         self._reading, self._since_reading, self._log_every, self._fitting = None, 0, 1, False
         self._trained_names = None
         self.built = True
+
+    def _add_student(self, ours, simulation):
+        names = [stage.student_name for stage in self.stages]
+        self.simulation = simulation
+        if simulation is None:
+            self._run_student = ours.with_outputs(names)
+            return
+        if simulation.student is not self.student:
+            raise InputError("the simulation is of another student; make one of this student.")
+        if self.dtype_policy.name != "float32":
+            raise InputError(
+                f"integers are simulated in float32, and the student's policy is "
+                f"{self.dtype_policy.name}; make it under float32."
+            )
+        # Its ranges belong to the state of the training.
+        self.quantisers = simulation.quantisers
+        self._run_student = lambda degraded, training=False: simulation(degraded, names)
 
     def _add_teacher(self, theirs, ours):
         method, config = METHODS[self.method], self.config
@@ -284,6 +308,8 @@ class Distiller(keras.Model):
 
     def call(self, degraded: Tensor, training: bool = False) -> Tensor:
         """The student's image."""
+        if self.simulation is not None:
+            return self.simulation(degraded)[0]
         return self.student(degraded, training=training)
 
     def train_step(self, data: Tensor) -> dict[str, Tensor]:

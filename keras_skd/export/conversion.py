@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
 from keras_skd.export.flatbuffer import read_graph, with_metadata
-from keras_skd.export.schemes import SCHEMES
+from keras_skd.export.schemes import FULL_INTEGER, SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TILE_SIZES = range(64, 513, 8)  # pixels
 IMAGE_TYPES = ("float32", "uint8")
+# What a student is trained for (train --quantise) that a scheme with 4-bit weights is for.
+TRAINED_FOR = {"static_wi4_ai8": "static_wi4_ai8", "dynamic_wi4_afp32": "static_wi4_ai8"}
 
 
 def convert(
@@ -39,6 +41,9 @@ def convert(
     on_progress: Callable[[str], object] | None = None,
 ) -> ConversionReport:
     """Converts a student to ``.tflite`` files, verifies each and writes a report.
+
+    A student that was trained for integers (``train --quantise``) is compared with the float
+    student that it came from, for the scheme that it was trained for.
 
     A file gets its final name ``STUDENT_SCHEME.tflite`` only once all its checks have passed; one
     of an earlier conversion stays as it is where they fail. Beside the files are ``report.json``,
@@ -96,13 +101,14 @@ def convert(
         from keras_skd.export.schemes import Source
         from keras_skd.export.verification import task_psnr, task_ssim
         from keras_skd.files import output_folder, replaced
-        from keras_skd.models import load_model, read_metadata, with_image_size
+        from keras_skd.models import load_model, read_metadata, read_origin, with_image_size
         from keras_skd.runners import KerasRunner
         from keras_skd.tasks import Task, resolved
 
         model = load_model(student, trained=not untrained)
         channels = KerasRunner(model).channels  # refuses a model that does not restore images
-        remembered = Task.from_metadata(read_metadata(student))
+        known, origin = read_metadata(student), read_origin(student)
+        remembered = Task.from_metadata(known)
         task = resolved(remembered, task, noise, sigma, str(student))
         model = with_image_size(model, (tile, tile))
         tiles = load_tiles(tile, task, calibration, channels=channels)
@@ -117,6 +123,7 @@ def convert(
         progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
         with quiet():
             reference = KerasRunner(model).batch(tiles.degraded)
+            standard = None if origin is None else _standard(model, origin, tiles)
         source = Source(model, tiles.calibration)
         sensitivity = _sensitivity(source, tiles, progress) if "int8" in schemes else None
         metadata = {
@@ -128,15 +135,16 @@ def convert(
         }
         results, images = {}, {"input": tiles.degraded[0], "keras": reference[0]}
         made_from = dict.fromkeys(schemes, (source, tiles, reference))
-        if "static_wi8_ai8" in schemes:
-            own, given, expected = made_from["static_wi8_ai8"]
+        full_integer = [name for name in schemes if name in FULL_INTEGER]
+        if full_integer:
+            own, given, expected = source, tiles, reference
             if image_type == "uint8":
                 with quiet():
                     given = tiles.as_bytes()
                     own = Source(model, given.calibration)
                     expected = KerasRunner(model).batch(given.degraded)
-            # Its output holds 0..1 and no more.
-            made_from["static_wi8_ai8"] = own, given, expected.clip(0, 1)
+            # Their output holds 0..1 and no more.
+            made_from.update(dict.fromkeys(full_integer, (own, given, expected.clip(0, 1))))
         mix = sensitivity and sensitivity.mix(source)
         for name, (own, given, expected) in made_from.items():
             progress(f"{name}: {SCHEMES[name].description}")
@@ -150,6 +158,8 @@ def convert(
                 drivers,
                 keep_failed,
                 progress,
+                trained_for=known.get("quantise"),
+                standard=standard,
             )
         report = reports.ConversionReport(
             student=str(student),
@@ -194,7 +204,29 @@ def _sensitivity(source, tiles, progress):
     return measure(source, degraded, clean, progress)
 
 
-def _write_verified(file, name, content, tiles, reference, drivers, keep_failed, progress):
+def _standard(model, weights, tiles):
+    """PSNR of the float student that one trained for integers came from, in dB."""
+    from keras_skd.export.verification import task_psnr
+    from keras_skd.models import with_image_size
+    from keras_skd.runners import KerasRunner
+
+    came_from = with_image_size(model, model.input_shape[1:3])
+    came_from.set_weights(weights)
+    return task_psnr(KerasRunner(came_from).batch(tiles.degraded), tiles.clean)
+
+
+def _write_verified(
+    file,
+    name,
+    content,
+    tiles,
+    reference,
+    drivers,
+    keep_failed,
+    progress,
+    trained_for=None,
+    standard=None,
+):
     """Writes a scheme's bytes and measures them; they become ``file`` only if they pass.
 
     A file of an earlier conversion stays until then, and where they do not.
@@ -211,10 +243,19 @@ def _write_verified(file, name, content, tiles, reference, drivers, keep_failed,
     graph = read_graph(content)
     violations = check_rules(graph)
     failures = [f"{name}: {violation}" for violation in violations if violation.fatal]
+    warnings = [str(violation) for violation in violations if not violation.fatal]
+    if scheme.trained and TRAINED_FOR.get(name) != trained_for:
+        warnings.append(
+            f"{name} is for students trained for it: 4-bit weights cost any other about a decibel. "
+            f"Continue this one with train --quantise {TRAINED_FOR[name]}."
+        )
+        progress(f"{name}: warning: {warnings[-1]}")
     part = file.with_name(f".part-{os.getpid()}-{file.name}")
     try:
         part.write_bytes(content)
         cpu, restored = verify_on_cpu(part, reference, tiles)
+        if standard is not None and TRAINED_FOR.get(name, name) == trained_for:
+            cpu["task_psnr_change"] = cpu["task_psnr"] - standard
         if not cpu["residual_psnr"] >= scheme.least_residual_psnr:
             failures.append(
                 f"{name}: the residual is {cpu['residual_psnr']:.1f} dB from Keras; at least "
@@ -256,7 +297,7 @@ def _write_verified(file, name, content, tiles, reference, drivers, keep_failed,
         **cpu,
         gpu=gpu,
         operations=graph.histogram(),
-        warnings=[str(violation) for violation in violations if not violation.fatal],
+        warnings=warnings,
         failures=failures,
     ), restored[0]
 

@@ -50,12 +50,14 @@ class SchemeResult:
         image_psnr: The whole image against Keras in dB.
         task_psnr: Against the clean verification tiles, in dB.
         task_ssim: Against the same.
-        task_psnr_change: ``task_psnr`` minus that of Keras, in dB.
+        task_psnr_change: ``task_psnr`` minus that of Keras, in dB; of a student that was trained
+            for this scheme, minus that of the float student that it came from.
         latencies: List of :class:`Latency`, with one thread and with all.
         gpu: One dict a driver and precision, see
             :func:`keras_skd.export.gpu.run.verify_on_gpu`; empty where nothing was run.
         operations: Kind of operation to its count.
-        warnings: GPU rules broken without harm to the numbers, one line each.
+        warnings: One line each: GPU rules broken without harm to the numbers, and a scheme that
+            the student was not trained for.
         failures: Checks that failed, one line each.
     """
 

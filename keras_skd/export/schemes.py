@@ -34,6 +34,7 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 # its conversions. Measured with LiteRT on an x86 CPU (AVX512-VNNI); benchmarks/cpu_latency.py.
 # Depthwise convolutions never are: XNNPACK's are 1.5 times slower in int8 than in float32.
 LEAST_INTENSITY = 16
+IMAGE_CHANNELS = 4  # at most
 # Copies of values, at the scale that they have.
 MOVES = ("RESHAPE", "TRANSPOSE", "STRIDED_SLICE")
 # Has int8 kernels in LiteRT, but no support by LiteRT Quantizer.
@@ -54,11 +55,18 @@ class Source:
     Args:
         model: A Keras model of fixed size and batch 1.
         calibration: float32 ``(tiles, height, width, channels)``, degraded as in the task.
+        distributed: Whether the last convolution is taken of the terms of its input
+            (:func:`~keras_skd.export.integer.rewriting.with_distributed_output`).
     """
 
-    def __init__(self, model: keras.Model, calibration: np.ndarray):
+    def __init__(self, model: keras.Model, calibration: np.ndarray, distributed: bool = False):
         self.model = model
         self.calibration = calibration
+        self._distributed = distributed
+
+    def of(self, model: keras.Model) -> Source:
+        """The same of another model of these images."""
+        return Source(model, self.calibration, self._distributed)
 
     @cached_property
     def float32(self) -> bytes:
@@ -67,7 +75,8 @@ class Source:
         Raises:
             InputError: An operation of the model is not built into LiteRT.
         """
-        return float32(self.model)
+        content = float32(self.model)
+        return with_distributed_output(content) if self._distributed else content
 
     @cached_property
     def graph(self) -> Graph:
@@ -104,9 +113,7 @@ class Source:
 
         size = self.model.input_shape[1:3]
         model = with_image_size(self.model, size, for_integers=True)
-        result = Source(model, self.calibration)
-        result.float32 = with_distributed_output(result.float32)
-        return result
+        return Source(model, self.calibration, distributed=True)
 
     def quantized(
         self,
@@ -114,6 +121,7 @@ class Source:
         dynamic: bool = False,
         half: Collection[Operation] = (),
         ranges: dict[str, dict[str, Any]] | None = None,
+        four_bits: Collection[Operation] = (),
     ) -> bytes:
         """The float file with some operations in int8.
 
@@ -125,14 +133,16 @@ class Source:
             dynamic: Whether activations stay float and are quantised as they come.
             half: Convolutions that stay in float and whose weights are stored in float16.
             ranges: In place of :attr:`ranges`.
+            four_bits: Convolutions among ``operations`` whose weights take 4 bits.
 
         Returns:
             The flatbuffer, bytes; input and output are float32.
         """
         names = defaultdict(list)
-        for bits, group in ((8, operations), (16, half)):
+        for usual, group in ((8, operations), (16, half)):
             for operation in group:
                 name = self.graph.tensors[operation.outputs[0]].name
+                bits = 4 if operation in four_bits else usual
                 names[operation.kind, bits].append(name)
         if not names:
             return self.float32
@@ -150,9 +160,9 @@ class Source:
                         scope, kind, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
                     )
                 elif dynamic:
-                    quantization.add_dynamic_config(scope, kind, 8)
+                    quantization.add_dynamic_config(scope, kind, bits)
                 else:
-                    quantization.add_static_config(scope, kind, 8, 8)
+                    quantization.add_static_config(scope, kind, 8, bits)
             return bytes(
                 quantization.quantize(
                     None if dynamic else ranges or self.ranges, enable_progress_report=False
@@ -176,6 +186,18 @@ class Source:
             for operation in self.of_kinds(*MOVES)
             if beside & {operation.inputs[0], *operation.outputs}
         ]
+
+    def wide_convolutions(self) -> list[Operation]:
+        """The dense convolutions whose weights bear 4 bits.
+
+        Not those that read or write an image: they hold a few hundred weights, and all of the
+        picture passes them. In 4 bits they cost restormer_tiny 1.2 and 5 dB.
+        """
+        shapes = {
+            operation: self.graph.tensors[operation.inputs[1]].shape
+            for operation in self.of_kinds("CONV_2D")
+        }
+        return [each for each, (out, *_, into) in shapes.items() if min(out, into) > IMAGE_CHANNELS]
 
     def _intensity(self, convolution):
         outputs, rows, columns, inputs = self.graph.tensors[convolution.inputs[1]].shape
@@ -218,10 +240,16 @@ def float16(source: Source) -> bytes:
     return compacted(with_half_constants(source.float32))
 
 
-def dynamic_int8(source: Source) -> bytes:
-    """Weights in int8, activations float; those of convolutions are quantised as they come."""
+def dynamic_int8(source: Source, bits: int = 8) -> bytes:
+    """Weights in int8 or int4, activations float; those of convolutions are quantised on the way.
+
+    Args:
+        source: A :class:`Source`.
+        bits: Of the weights, 8 or 4.
+    """
     convolutions = [each for each in source.of_kinds("CONV_2D") if not _in_float(each)]
-    return compacted(source.quantized(convolutions, dynamic=True))
+    four = source.wide_convolutions() if bits == 4 else ()
+    return compacted(source.quantized(convolutions, dynamic=True, four_bits=four))
 
 
 def mixed_int8(source: Source, mix: Collection[Operation]) -> bytes:
@@ -239,12 +267,13 @@ def mixed_int8(source: Source, mix: Collection[Operation]) -> bytes:
     )
 
 
-def static_int8(source: Source, image_type: str) -> bytes:
+def static_int8(source: Source, image_type: str, bits: int = 8) -> bytes:
     """All operations in int8.
 
     Args:
         source: A :class:`Source`; for images of bytes, its calibration is what bytes can hold.
         image_type: ``float32`` or ``uint8``, of the input and the output.
+        bits: Of the weights of wide convolutions, 8 or 4; LiteRT has no others in 4.
     """
     source = source.integer
     # A step is that of a byte: the restored image is rounded to bytes in any case.
@@ -252,7 +281,8 @@ def static_int8(source: Source, image_type: str) -> bytes:
     full = {"min": np.float32(0), "max": np.float32(1)}
     ranges = {**source.ranges, **{source.graph.tensors[side].name: full for side in sides}}
     kinds = source.graph.histogram().keys() - _WITHOUT_QUANTIZER
-    content = source.quantized(source.of_kinds(*kinds), ranges=ranges)
+    four = source.wide_convolutions() if bits == 4 else ()
+    content = source.quantized(source.of_kinds(*kinds), ranges=ranges, four_bits=four)
     content = without_islands(content, _WITHOUT_QUANTIZER)
     return compacted(with_byte_images(content) if image_type == "uint8" else content)
 
@@ -270,6 +300,8 @@ class Scheme:
         least_gpu_psnr: Bound on the residual of the GPU against the CPU by precision, in dB. A GPU
             computes int8 operations in float, so that values near a step's edge fall on the other
             side; what is left is the quantisation's own error.
+        trained: Whether the scheme is for students that were trained for it
+            (:mod:`keras_skd.quantisation`); a conversion of any other carries a warning.
     """
 
     build: Callable
@@ -277,6 +309,7 @@ class Scheme:
     least_residual_psnr: float
     greatest_task_change: float
     least_gpu_psnr: dict
+    trained: bool = False
 
 
 _INTEGER_ON_GPU = {"float32": 30.0, "float16": 30.0}
@@ -318,4 +351,25 @@ SCHEMES = {
         0.3,
         _INTEGER_ON_GPU,
     ),
+    "static_wi4_ai8": Scheme(
+        lambda source, mix, image_type: static_int8(source, image_type, bits=4),
+        "full integer, 4 bits for the weights of dense convolutions; for students trained for it "
+        "(train --quantise)",
+        15.0,
+        1.5,
+        _INTEGER_ON_GPU,
+        trained=True,
+    ),
+    "dynamic_wi4_afp32": Scheme(
+        lambda source, mix, image_type: dynamic_int8(source, bits=4),
+        "int4 weights of the convolutions, float activations; for students trained for "
+        "static_wi4_ai8",
+        15.0,
+        1.5,
+        _INTEGER_ON_GPU,
+        trained=True,
+    ),
 }
+
+# Of schemes that take images of bytes, and whose output holds 0..1 and no more.
+FULL_INTEGER = ("static_wi8_ai8", "static_wi4_ai8")

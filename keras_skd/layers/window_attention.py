@@ -96,6 +96,7 @@ class WindowAttention(keras.layers.Layer):
         qkv_bias: Whether the projections to q, k and v have a bias.
         qk_scale: Scale of the logits; None is ``d ** -0.5``.
         modulator: Whether there is a modulator.
+        for_integers: Whether the export form is for int8 in every operation.
 
     Input and output: ``(batch, height, width, channels)``.
 
@@ -111,6 +112,7 @@ class WindowAttention(keras.layers.Layer):
         qkv_bias: bool = True,
         qk_scale: float | None = None,
         modulator: bool = False,
+        for_integers: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -120,6 +122,7 @@ class WindowAttention(keras.layers.Layer):
         self.qkv_bias = qkv_bias
         self.qk_scale = qk_scale
         self.modulator = modulator
+        self.for_integers = for_integers
 
     def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
@@ -266,9 +269,18 @@ class WindowAttention(keras.layers.Layer):
                 index = relative_position_index(self.window_size).ravel()
                 bias = tf.gather(self.bias_table[:, head], index)
                 bias = tf.reshape(bias, (1, 1, pixels, pixels))
-                attention = tf.nn.softmax(tf.matmul(query, key) + bias)
-                heads.append(tf.matmul(attention, self._values(windows, part)))
+                logits = tf.matmul(query, key) + bias
+                heads.append(self._weighted(logits, self._values(windows, part)))
         return heads[0] if len(heads) == 1 else self.project_out(tf.concat(heads, axis=-1))
+
+    def _weighted(self, logits, values):
+        """The means of the values of a window, weighted by the softmax of the logits."""
+        if not self.for_integers:
+            return tf.matmul(tf.nn.softmax(logits), values)
+        # The steps of a softmax in int8 are 1/256, whatever its range: weights of 64 pixels, near
+        # 4/256 each, would be rounded coarsely and not sum to one. Undivided they reach 1.
+        weights = tf.exp(logits - tf.reduce_max(logits, axis=3, keepdims=True))
+        return tf.matmul(weights, values) / tf.reduce_sum(weights, axis=3, keepdims=True)
 
     def _values(self, windows, part):
         """v of a head; of an only head, times the projection, which then has no operation."""
@@ -321,4 +333,5 @@ class WindowAttention(keras.layers.Layer):
             "qkv_bias": self.qkv_bias,
             "qk_scale": self.qk_scale,
             "modulator": self.modulator,
+            "for_integers": self.for_integers,
         }

@@ -26,7 +26,8 @@ class WindowTransformerBlock(keras.layers.Layer):
         qk_scale: Scale of attention's logits; None is one over the root of a head's width.
         modulator: Whether windows have a modulator.
         for_integers: Whether the export form is for int8 in every operation, see
-            :class:`~keras_skd.layers.ChannelNormalization`.
+            :class:`~keras_skd.layers.ChannelNormalization` and
+            :class:`~keras_skd.layers.window_attention.WindowAttention`.
 
     Input and output: ``(batch, height, width, channels)``; sizes are multiples of ``window_size``.
     """
@@ -63,7 +64,7 @@ class WindowTransformerBlock(keras.layers.Layer):
             qk_scale,
             modulator,
             name="attention",
-            dtype=policy,
+            **scaled,
         )
         self.norm2 = ChannelNormalization(name="norm2", **scaled)
         self.feed_forward = LocallyEnhancedFeedForward(mlp_ratio, name="feed_forward", dtype=policy)

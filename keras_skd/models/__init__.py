@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "load_model": "files",
         "load_pytorch_checkpoint": "checkpoints",
         "read_metadata": "files",
+        "read_origin": "files",
         "read_pytorch_checkpoint": "checkpoints",
         "save_model": "files",
         "with_image_size": "family",

@@ -1,20 +1,24 @@
 """Models by name or file, and what a file remembers."""
 
+import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_skd.errors import InputError, MissingFileError
 from keras_skd.files import replaced
 from keras_skd.hints import PathLike
 from keras_skd.models.presets import PRESETS
 
-_METADATA = "keras_skd.json"  # member of a .keras file, which Keras does not look at
+# Members of a .keras file, which Keras does not look at.
+_METADATA = "keras_skd.json"
+_ORIGIN = "keras_skd.float_student.npz"
 
 
 def load_model(name_or_file: PathLike, trained: bool = False) -> keras.Model:
@@ -67,7 +71,12 @@ def _model_file(name):
     return path
 
 
-def save_model(model: keras.Model, path: PathLike, metadata: Mapping[str, Any]) -> None:
+def save_model(
+    model: keras.Model,
+    path: PathLike,
+    metadata: Mapping[str, Any],
+    origin: Sequence[np.ndarray] | None = None,
+) -> None:
     """Writes a ``.keras`` file that remembers what the model was trained for.
 
     Args:
@@ -75,12 +84,36 @@ def save_model(model: keras.Model, path: PathLike, metadata: Mapping[str, Any]) 
         path: The file.
         metadata: A dict that JSON can hold: ``task``, ``noise``, ``sigma`` of
             :meth:`keras_skd.tasks.Task.as_dict`, and more.
+        origin: Of a student that was trained for integers: the weights of the float student that it
+            came from, which :func:`read_origin` gives back rounded to float16.
     """
     with replaced(path) as temporary:
         # Keras chooses the format by the suffix, which the temporary name keeps.
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(_METADATA, json.dumps(metadata))
+            if origin is not None:
+                with archive.open(_ORIGIN, "w") as file:
+                    np.savez(file, *(np.asarray(weight, np.float16) for weight in origin))
+
+
+def read_origin(name_or_file: PathLike) -> list[np.ndarray] | None:
+    """The weights of the float student that one trained for integers came from.
+
+    Args:
+        name_or_file: As for :func:`load_model`.
+
+    Returns:
+        float32 arrays, in the order of ``set_weights``; None for a student that was trained in
+        float, or a preset.
+    """
+    if str(name_or_file) in PRESETS:
+        return None
+    with zipfile.ZipFile(_model_file(str(name_or_file))) as archive:
+        if _ORIGIN not in archive.namelist():
+            return None
+        with np.load(io.BytesIO(archive.read(_ORIGIN))) as arrays:
+            return [arrays[name].astype(np.float32) for name in arrays.files]
 
 
 def read_metadata(name_or_file: PathLike) -> dict[str, Any]:

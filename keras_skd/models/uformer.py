@@ -44,7 +44,7 @@ class Uformer(RestorationModel):
             any size. Sizes that are no multiple of ``size_multiple`` are reflected up and cropped
             back.
         for_integers: Whether that graph is for int8 in every operation: layers then do not scale
-            features down, as float16 needs it.
+            features down, as float16 needs it, and the windows' softmax is taken apart.
 
     Input ``(batch, height, width, dd_in)`` and output ``(batch, height, width, in_chans)``,
     float32, range 0..1 (the output is not clipped).

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_skd.data import ImageStore
     from keras_skd.distillation import Distiller
     from keras_skd.hints import Degradation, Group
+    from keras_skd.quantisation import Simulation
     from keras_skd.tasks import Task
     from keras_skd.training.settings import TrainingConfig
     from keras_skd.training.teacher_cache import TeacherCache
@@ -120,7 +121,9 @@ def load_models(config: TrainingConfig, task: Task) -> tuple[keras.Model, keras.
 
     teacher_name = config.teacher_for(task)
     with dtype_policy(config.precision):
-        student, teacher = load_model(config.student), None
+        # Integers are trained for by a student that is good in float.
+        student = load_model(config.student, trained=config.quantise is not None)
+        teacher = None
         if teacher_name is not None:
             teacher = load_model(teacher_name, trained=True)
             _check_teacher(teacher_name, task)
@@ -200,8 +203,38 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     )
 
 
+def make_simulation(config: TrainingConfig, task: Task, student: keras.Model) -> Simulation | None:
+    """What the student's integer file computes, of patches; None where training is in float.
+
+    It is calibrated and checked on tiles of the first folder of the data.
+
+    Raises:
+        InputError: The student was never trained, cannot be simulated, or the images are too few.
+        FailedCheckError: The simulation is not near enough to LiteRT.
+    """
+    if config.quantise is None:
+        return None
+    from keras_skd.export.calibration import load_tiles
+    from keras_skd.quantisation import Simulation
+
+    folder = config.folders[0] if config.folders else None
+    tiles = load_tiles(config.patch_size, task, folder, channels=student.input.shape[-1])
+    print(f"{config.quantise}: the file of {config.patch_size}x{config.patch_size}", flush=True)
+    simulation = Simulation(student, config.quantise, tiles)
+    for name, scores in simulation.check.items():
+        print(
+            f"{name:>10}: {scores['task_psnr']:.3f} dB, residual {scores['residual_psnr']:.1f} dB "
+            "from the float student",
+            flush=True,
+        )
+    return simulation
+
+
 def make_distiller(
-    config: TrainingConfig, student: keras.Model, teacher: keras.Model | None
+    config: TrainingConfig,
+    student: keras.Model,
+    teacher: keras.Model | None,
+    simulation: Simulation | None = None,
 ) -> Distiller:
     """A compiled :class:`~keras_skd.Distiller` whose optimizer is built.
 
@@ -210,7 +243,9 @@ def make_distiller(
     """
     from keras_skd.distillation import Distiller
 
-    distiller = Distiller(student, teacher, config.method, config.distillation)
+    distiller = Distiller(
+        student, teacher, config.method, config.distillation, simulation=simulation
+    )
     distiller.check_image_size(config.patch_size, config.patch_size)
     distiller.compile(
         optimizer=make_optimizer(config),

@@ -36,7 +36,7 @@ from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.training.run_folder import BEST, LAST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Any, NoReturn
 
@@ -137,7 +137,8 @@ class Validate(keras.callbacks.Callback):
 
     Adds to the logs ``val_psnr`` (dB, mean over the images, of images clipped to 0..1) and
     ``val_reconstruction`` (mean absolute difference). With a moving average of weights, the
-    averaged ones are used. Unlike ``fit``'s ``validation_data`` it runs no teacher.
+    averaged ones are used. Unlike ``fit``'s ``validation_data`` it runs no teacher. A student that
+    is trained for integers is run as its integer file computes it.
 
     Args:
         pairs: ``(degraded, clean)`` of float32 ``(1, height, width, channels)`` in 0..1, a list or
@@ -199,7 +200,8 @@ class Validate(keras.callbacks.Callback):
         from keras_skd.runners import KerasRunner
 
         if size not in self._runners:
-            self._runners[size] = KerasRunner(self.model.student, size)
+            simulation = self.model.simulation
+            self._runners[size] = simulation or KerasRunner(self.model.student, size)
         return self._runners[size]
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -248,6 +250,7 @@ class SaveStudents(keras.callbacks.Callback):
             the best.
         exported: A model of the student's weights that is saved in its place, such as one of
             float32; None saves the student.
+        origin: Of a student trained for integers: see :func:`keras_skd.models.save_model`.
     """
 
     def __init__(
@@ -256,10 +259,11 @@ class SaveStudents(keras.callbacks.Callback):
         metadata: Mapping[str, Any] | None = None,
         monitor: str = "val_psnr",
         exported: keras.Model | None = None,
+        origin: Sequence[np.ndarray] | None = None,
     ):
         super().__init__()
         self.folder, self.monitor, self.exported = folder, monitor, exported
-        self.metadata = metadata or {}
+        self.metadata, self.origin = metadata or {}, origin
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves."""
@@ -279,7 +283,7 @@ class SaveStudents(keras.callbacks.Callback):
         if self.exported is not None:
             self.exported.set_weights(student.get_weights())
             student = self.exported
-        return self.folder.save_student(student, name, self.metadata)
+        return self.folder.save_student(student, name, self.metadata, self.origin)
 
 
 class WriteLog(keras.callbacks.Callback):

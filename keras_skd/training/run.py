@@ -98,7 +98,9 @@ class Training:
         keras.utils.set_random_seed(config.seed)
         with self._scope():
             student, self._teacher = building.load_models(config, self.task)
-            self.distiller = building.make_distiller(config, student, self._teacher)
+            self._origin = self._float_weights(student)
+            simulation = building.make_simulation(config, self.task, student)
+            self.distiller = building.make_distiller(config, student, self._teacher, simulation)
         self.settings = building.settings_of(config, self.task, self.distiller)
         self._files.check_config(self.settings, FREE_SETTINGS)
         # What is saved: precision and devices of training are not properties of the student.
@@ -111,6 +113,14 @@ class Training:
         except BaseException:
             self.close()
             raise
+
+    def _float_weights(self, student):
+        """Of the student in float that training for integers starts from, or came from before."""
+        from keras_skd.models import read_origin
+
+        if self.config.quantise is None:
+            return None
+        return read_origin(self.config.student) or student.get_weights()
 
     def __enter__(self) -> Training:
         return self
@@ -173,7 +183,12 @@ class Training:
             print(f"resuming after epoch {epoch} of {config.epochs}", flush=True)
         files.add_environment(epoch, self._replicas)
         validate = callbacks.Validate(self._validation, files)
-        students = callbacks.SaveStudents(files, self.task.as_dict(), exported=self._exported)
+        metadata = self.task.as_dict()
+        if self._origin is not None:
+            metadata["quantise"] = config.quantise
+        students = callbacks.SaveStudents(
+            files, metadata, exported=self._exported, origin=self._origin
+        )
         self.distiller.fit(
             building.make_batches(
                 config,
@@ -221,9 +236,10 @@ class Training:
         degradation = self._degradation and self._degradation.fixed()
         held_out = ImageStore(validation, self.config.patch_size, folder)
         try:
-            self._validation = validation_batches(
-                list(held_out), degradation, channels=self.student.input.shape[-1]
-            )
+            options = {"channels": self.student.input.shape[-1]}
+            if self.config.quantise is not None:
+                options["crop"] = self.config.patch_size  # the size that is simulated
+            self._validation = validation_batches(list(held_out), degradation, **options)
         finally:
             held_out.close()
 

@@ -22,7 +22,7 @@ import os
 import platform
 import time
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -246,13 +246,20 @@ class RunFolder:
 
     # --- students and checkpoint ---
 
-    def save_student(self, student: keras.Model, name: str, metadata: Mapping[str, Any]) -> Path:
+    def save_student(
+        self,
+        student: keras.Model,
+        name: str,
+        metadata: Mapping[str, Any],
+        origin: Sequence[np.ndarray] | None = None,
+    ) -> Path:
         """Writes a student to ``student.keras``, ``student_best.keras`` or ``student_last.keras``.
 
         Args:
             student: A :class:`keras.Model`.
             name: The file's name.
             metadata: What the file remembers; see :func:`keras_skd.models.save_model`.
+            origin: See there.
 
         Returns:
             The file.
@@ -261,7 +268,7 @@ class RunFolder:
 
         if self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
-            save_model(student, self.path / name, metadata)
+            save_model(student, self.path / name, metadata, origin)
         return self.path / name
 
     def save_checkpoint(self, epochs: int, arrays: Mapping[str, np.ndarray]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from keras_skd.distillation.methods import METHODS, SKDConfig
 from keras_skd.errors import InputError
+from keras_skd.quantisation import SCHEMES
 from keras_skd.tasks import DEFAULT_SIGMA, NOISES, TASK_NAMES, Task
 from keras_skd.training.strategies import STRATEGIES
 
@@ -69,6 +70,8 @@ class TrainingConfig:
             schedule of the learning rate counts steps, not updates.
         steps_per_execution: Steps that TensorFlow runs in one call.
         jit_compile: Whether XLA compiles the step. On a CPU it is several times slower.
+        quantise: A scheme of export (:data:`keras_skd.quantisation.SCHEMES`) whose integers are
+            simulated in training; ``student`` is then a trained one. None trains in float.
         strategy: One of :data:`keras_skd.training.strategies.STRATEGIES`. ``batch_size`` is that of
             all replicas together, so that the strategy does not change what is trained.
         distillation: Weights and temperatures, an :class:`keras_skd.SKDConfig`.
@@ -102,6 +105,7 @@ class TrainingConfig:
     accumulation: int = 1
     steps_per_execution: int = 1
     jit_compile: bool = False
+    quantise: str | None = None
     strategy: str = "none"
     distillation: SKDConfig = DEFAULT_WEIGHTS
 
@@ -134,6 +138,7 @@ class TrainingConfig:
         if not 0 < self.cache_size < math.inf:
             raise InputError(f"--cache-size must be above 0; got {self.cache_size}.")
         self._check_steps()
+        self._check_quantise()
         if not isinstance(self.distillation, SKDConfig):
             raise InputError(
                 f"distillation must be a keras_skd.SKDConfig; got {self.distillation!r}."
@@ -183,6 +188,29 @@ class TrainingConfig:
             raise InputError(
                 f"--steps-per-execution {self.steps_per_execution} does not divide the "
                 f"{self.epoch_steps} steps of an epoch; choose a number that does."
+            )
+
+    def _check_quantise(self):
+        if self.quantise is None:
+            return
+        if self.quantise not in SCHEMES:
+            raise InputError(
+                f"--quantise must be one of {', '.join(SCHEMES)}; got {self.quantise!r}."
+            )
+        for name, needed in (
+            ("precision", "float32"),
+            ("strategy", "none"),
+            ("jit_compile", False),
+        ):
+            if getattr(self, name) != needed:
+                raise InputError(
+                    f"--quantise simulates integers in float32 on one device; leave out "
+                    f"{option(name)}."
+                )
+        if not 64 <= self.patch_size <= 512:
+            raise InputError(
+                "--quantise makes a file of the patches' size, which is 64 to 512 pixels; got "
+                f"--patch-size {self.patch_size}."
             )
 
     @property
@@ -394,6 +422,11 @@ _HELP = {
     "ema": ("MOMENTUM", "of the moving average of weights, 0 to 1; 0 for none"),
     "accumulation": ("STEPS", "training steps whose gradients make one update"),
     "steps_per_execution": ("STEPS", "training steps that TensorFlow runs in one call"),
+    "quantise": (
+        None,
+        "continue a trained --student under the integers of this scheme of convert "
+        "(docs/export.md)",
+    ),
     "jit_compile": (None, "compile the step with XLA, which is slower on a CPU"),
     "strategy": (None, "devices; multi-worker needs TF_CONFIG"),
     "alpha1": ("WEIGHT", "of the attention terms within the kernel loss"),
@@ -418,6 +451,7 @@ _CHOICES = {
     "noise": NOISES,
     "precision": PRECISIONS,
     "strategy": STRATEGIES,
+    "quantise": SCHEMES,
 }
 _KINDS = {int: int, float: float, int | None: int}
 _SEVERAL = {"data": str, "shares": float}
