@@ -226,7 +226,8 @@ def measure(name, data):
     sets[_CLEAN] = _measure_clean(name, _CBSD68.format(data=data).split()[1])
     if recipe.exported:
         _run(
-            *("convert", name, "--schemes", SCHEMES, "--tile", TILE, "--output", folder),
+            *("convert", name, "--schemes", SCHEMES, "--tile", TILE),
+            *("--output", folder.relative_to(ROOT)),
             *("--calibration", f"{data}/train/clean"),
         )
         # It shows a photograph of the calibration.

@@ -16,6 +16,7 @@ FILES = sorted(
     file
     for file in {file for place in PLACES for file in ROOT.glob(f"{place}/*.md")}
     if "build" not in file.relative_to(ROOT).parts  # what `make apk` writes
+    and file.name != "report.md"  # what `convert` writes
 )
 # What the changelog names may be gone.
 CURRENT = [file for file in FILES if file.name != "CHANGELOG.md"]

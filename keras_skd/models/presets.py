@@ -117,6 +117,13 @@ PRESETS = {
     "restormer_tiny": Preset(Restormer, _TINY, "student under 1 GMAC"),
     "restormer_small": Preset(Restormer, _SMALL, "student under 4 GMACs"),
     "restormer_base": Preset(Restormer, _BASE, "student under 10 GMACs"),
+    "restormer_tiny_derain": Preset(
+        Restormer,
+        _TINY,
+        "bundled student: restormer_tiny for rain",
+        weights="restormer_tiny_derain.weights.h5",
+        task=Task("derain"),
+    ),
     "restormer_tiny_grey": Preset(Restormer, {**_TINY, **_GREY}, "restormer_tiny for grey images"),
     "restormer_small_grey": Preset(
         Restormer, {**_SMALL, **_GREY}, "restormer_small for grey images"

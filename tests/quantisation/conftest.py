@@ -11,6 +11,10 @@ def make_restormer():
     return Restormer(dim=8, num_blocks=(0, 1, 0, 1), num_refinement_blocks=0, heads=(1, 1, 1, 2))
 
 
+def make_small():
+    return Restormer(dim=8, num_blocks=(0, 0, 0, 1), num_refinement_blocks=0, heads=(1, 1, 1, 1))
+
+
 def make_uformer():
     return Uformer(
         img_size=64,

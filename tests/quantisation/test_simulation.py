@@ -14,9 +14,12 @@ from keras_skd import train
 from keras_skd.distillation import Distiller
 from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.export.conversion import convert
-from keras_skd.models import Restormer, load_model, read_metadata, read_origin
+from keras_skd.export.verification import task_psnr
+from keras_skd.models import Restormer, load_model, read_metadata, read_origin, save_model
 from keras_skd.quantisation import SCHEMES, Simulation, simulation
-from tests.quantisation.conftest import lively, make_restormer, make_uformer
+from keras_skd.runners import KerasRunner
+from keras_skd.tasks import Task
+from tests.quantisation.conftest import lively, make_restormer, make_small, make_uformer
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -110,7 +113,7 @@ def folder(tmp_path_factory):
     for index in range(3):
         coarse = Image.fromarray(generator.integers(0, 256, (16, 16, 3), np.uint8))
         coarse.resize((320, 320), Image.Resampling.BICUBIC).save(folder / "photos" / f"{index}.png")
-    lively(make_restormer).save(folder / "student.keras")
+    lively(make_small).save(folder / "student.keras")
     return folder
 
 
@@ -136,7 +139,7 @@ def arguments(folder, run, **options):
     ]
 
 
-def test_a_killed_run_resumes_and_its_student_is_converted(folder, tmp_path):
+def test_a_killed_run_ends_as_if_it_had_not_been(folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train.main(arguments(folder, whole))
     command = [sys.executable, "-m", "keras_skd.train", *arguments(folder, killed)]
@@ -161,33 +164,28 @@ def test_a_killed_run_resumes_and_its_student_is_converted(folder, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
     assert read_origin(folder / "student.keras") is None
 
-    report = convert(
-        file,
-        output=tmp_path / "files",
-        schemes=["fp32", "static_wi4_ai8"],
-        tile=64,
-        gpu=["ml-drift"],
-        keep_failed=True,
-    )
-    trained = report.results["static_wi4_ai8"]
-    assert not any("is for students trained for it" in line for line in trained.warnings)
-    change = trained.task_psnr - report.keras_task_psnr
-    assert trained.task_psnr_change != pytest.approx(change, abs=1e-4)
-    assert report.results["fp32"].task_psnr_change == pytest.approx(0, abs=1e-3)
-    untrained = convert(
-        folder / "student.keras",
-        output=tmp_path / "files",
-        schemes=["static_wi4_ai8", "dynamic_wi4_afp32"],
-        task="denoise",
-        tile=64,
-        gpu=["ml-drift"],
-        keep_failed=True,
-    )
-    for result in untrained.results.values():
-        assert any("train --quantise static_wi4_ai8" in line for line in result.warnings)
-    # The standard of the trained one is what the student gives that it came from.
-    standard = untrained.keras_task_psnr
-    assert trained.task_psnr - trained.task_psnr_change == pytest.approx(standard, abs=0.01)
+
+def test_a_student_is_compared_with_the_one_it_came_from_for_its_scheme_alone(tmp_path, tiles):
+    came_from, student = lively(make_small), lively(make_small)
+    student.get_layer("output").kernel.assign_add(0.02 * tf.ones((3, 3, 16, 3)))
+    known = {**Task.of("denoise").as_dict(), "quantise": "static_wi4_ai8"}
+    save_model(student, tmp_path / "trained.keras", known, origin=came_from.get_weights())
+    save_model(student, tmp_path / "float.keras", Task.of("denoise").as_dict())
+    options = {"output": tmp_path, "tile": 64, "gpu": ["classic"], "keep_failed": True}
+    schemes = ["fp32", "static_wi4_ai8"]
+    trained = convert(tmp_path / "trained.keras", schemes=schemes, **options)
+    other = convert(tmp_path / "float.keras", schemes=schemes[1:], **options)
+    standard = task_psnr(KerasRunner(came_from).batch(tiles.degraded), tiles.clean)
+    change = {name: result.task_psnr_change for name, result in trained.results.items()}
+    score = trained.results["static_wi4_ai8"].task_psnr
+    assert change["static_wi4_ai8"] == pytest.approx(score - standard, abs=0.01)
+    assert change["fp32"] == pytest.approx(0, abs=1e-3)
+    assert abs(score - standard - (score - trained.keras_task_psnr)) > 0.05
+    warning = "train --quantise static_wi4_ai8"
+    assert not any(warning in line for line in trained.results["static_wi4_ai8"].warnings)
+    untrained = other.results["static_wi4_ai8"]
+    assert any(warning in line for line in untrained.warnings)
+    assert untrained.task_psnr_change == pytest.approx(score - trained.keras_task_psnr, abs=1e-6)
 
 
 @pytest.mark.parametrize(
