@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from android_demo.bundle import ROOT, Student, bundled_students
-from keras_skd.export.phone_check import write_check
+from keras_skd.export.phone_check import degraded, write_check
 
 TILE = 128  # of the students that are made for the tests, in pixels
 SIZES = (
@@ -104,14 +104,17 @@ def _noisy(height, width, seed=0):
     return np.rint(np.clip(photo + noise, 0, 255)).astype(np.uint8)
 
 
-def _scene():
+def _scene(task):
     """What the screens show: a photograph as a phone stores it, lying on its side."""
     from skimage import data
 
-    photo = data.astronaut()[..., :3]
-    noise = np.random.default_rng(7).normal(0, 25, photo.shape)
-    noisy = Image.fromarray(np.rint(np.clip(photo + noise, 0, 255)).astype(np.uint8))
-    return noisy.crop((64, 0, 448, 512)).transpose(Image.Transpose.ROTATE_90)
+    # Of usual rain: 17.8 dB.
+    photo = _degraded(data.astronaut()[:, 64:448, :3], task, seed=4)
+    return Image.fromarray(photo).transpose(Image.Transpose.ROTATE_90)
+
+
+def _degraded(photo, task, seed=0):
+    return np.rint(255 * np.clip(degraded(photo, task, seed), 0, 1)).astype(np.uint8)
 
 
 def _exif(orientation):
@@ -123,15 +126,23 @@ def _exif(orientation):
     return exif.tobytes()
 
 
-def write_photos(folder):
-    """Photographs of every kind that a phone may meet."""
-    image = Image.fromarray(_noisy(257, 300))
+def write_photos(folder, task):
+    """Photographs of every kind that a phone may meet.
+
+    Args:
+        folder: Where to.
+        task: What the first student takes out, for those that are restored.
+    """
+    from keras_skd.data.photos import validation_photos
+
+    photo = next(iter(validation_photos().values()))[:257, :300]
+    image = Image.fromarray(_degraded(photo, task))
     image.save(folder / "photo.png")
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image.save(folder / "photo.jpg", quality=95, subsampling=0, exif=_exif(6), icc_profile=icc)
     image.save(folder / "photo.webp", lossless=True, exif=_exif(3)[6:])
     image.save(folder / "photo.gif")
-    _scene().save(folder / "scene.jpg", quality=95, exif=_exif(6))
+    _scene(task).save(folder / "scene.jpg", quality=95, exif=_exif(6))
     for orientation in range(1, 9):
         path = folder / f"orientation_{orientation}.jpg"
         small = Image.fromarray(_noisy(40, 60))
@@ -207,8 +218,8 @@ def write_all(build):
     folder.mkdir(parents=True)
     _, int8 = students(Path(build) / "student")
     write_tiling(folder)
-    write_photos(folder)
     bundled = test_students(Path(build) / "student")
+    write_photos(folder, bundled[0].task)
     write_restored(folder, bundled[0], "fp16")
     write_restored(folder, Student(bundled[0].task, int8), "int8")
     return bundled

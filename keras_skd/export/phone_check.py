@@ -93,21 +93,35 @@ def check_tile(task: str, size: int) -> np.ndarray:
     Returns:
         float32 ``(size, size, 3)``; always the same.
     """
-    from keras_skd.quiet import import_tensorflow
-
-    import_tensorflow()
-    from keras_skd.data.pairs import ImagePairs
     from keras_skd.data.photos import validation_photos
-    from keras_skd.tasks import Task
 
     photo = next(iter(validation_photos().values()))
     missing = [(0, max(0, size - side)) for side in photo.shape[:2]]
     photo = np.pad(photo, [*missing, (0, 0)], mode="symmetric")
     top, left = ((side - size) // 2 for side in photo.shape[:2])
-    crop = photo[top : top + size, left : left + size]
+    return degraded(photo[top : top + size, left : left + size], task)
+
+
+def degraded(photo: np.ndarray, task: str, seed: int = 0) -> np.ndarray:
+    """A photograph with what one of the app's tasks takes out.
+
+    Args:
+        photo: uint8 ``(height, width, 3)``.
+        task: As for :func:`write_check`; every other is taken for ``denoise``.
+        seed: Of the degradation.
+
+    Returns:
+        float32 of the same shape.
+    """
+    from keras_skd.quiet import import_tensorflow
+
+    import_tensorflow()
+    from keras_skd.data.pairs import ImagePairs
+    from keras_skd.tasks import Task
+
     if task == "camera":
         kind = Task.of("denoise", "camera")
     else:
         kind = Task.of(task if task in ("derain", "deblur") else "denoise")
-    degradation = kind.degradation().fixed()
-    return np.asarray(ImagePairs([(crop,)], degradation)[0].degraded, np.float32)
+    pairs = ImagePairs([(photo,)], kind.degradation().fixed(), seed)
+    return np.asarray(pairs[0].degraded, np.float32)
