@@ -72,6 +72,16 @@ class Recipe:
     exported: bool = False
 
 
+def _distilled(task, cache):
+    """Stages of a student: many small crops, then fewer large ones."""
+    return (
+        f"{task} {_CACHE}/{cache}_64 --cache-size 3.2 --batch-size 8 --patch-size 64 "
+        "--steps 16000 --steps-per-epoch 1000 --learning-rate 2e-3",
+        f"{task} {_CACHE}/{cache}_128 --cache-size 2.1 --batch-size 4 --patch-size 128 "
+        "--steps 2000 --steps-per-epoch 500 --learning-rate 4e-4",
+    )
+
+
 # The order is that of training: a teacher before its students.
 RECIPES = {
     "restormer_denoise": Recipe(
@@ -109,12 +119,28 @@ RECIPES = {
     ),
     "restormer_tiny_derain": Recipe(
         "restormer_tiny",
-        (
-            f"{_DERAIN} {_CACHE}/derain_64 --cache-size 3.2 --batch-size 8 --patch-size 64 "
-            "--steps 16000 --steps-per-epoch 1000 --learning-rate 2e-3",
-        ),
+        # Larger crops are to come.
+        _distilled(_DERAIN, "derain")[:1],
         "derain",
         exported=True,
+    ),
+    "restormer_tiny_denoise": Recipe(
+        "restormer_tiny", _distilled(_DENOISE, "denoise"), "denoise", exported=True
+    ),
+    "restormer_tiny_camera": Recipe(
+        "restormer_tiny",
+        _distilled(f"{_CAMERA} --teacher restormer_camera", "camera"),
+        "camera",
+        exported=True,
+    ),
+    "restormer_tiny_deblur": Recipe(
+        "restormer_tiny",
+        _distilled(f"{_DEBLUR_RECORDED} --teacher restormer_deblur", "deblur"),
+        "deblur",
+        exported=True,
+    ),
+    "restormer_small_denoise": Recipe(
+        "restormer_small", _distilled(_DENOISE, "denoise"), "denoise", exported=True
     ),
 }
 
@@ -207,7 +233,18 @@ def measure(name, data):
     Args:
         name: A key of :data:`RECIPES` whose weights are in the package.
         data: Folder that holds ``test``.
+
+    Raises:
+        InputError: The model has no preset yet.
+        FailedCheckError: A measurement failed; the command's own lines say why.
     """
+    from keras_skd.models import PRESETS
+
+    if name not in PRESETS:
+        raise InputError(
+            f"{name} is trained, and has no preset; add it to keras_skd/models/presets.py and run "
+            "this again."
+        )
     recipe, folder = RECIPES[name], RESULTS / name
     weights = stage_weights(name, len(recipe.stages))
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()

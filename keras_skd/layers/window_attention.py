@@ -17,6 +17,8 @@ from keras_skd.layers.texture_limit import TEXTURE_SIZE
 # Official value of the mask. Its exponential is zero in float32 beside any real weight, and it
 # fits float16 (65504) together with the logits.
 MASKED = -100.0
+# The same in integers: it stretches the range of the logits, and with it the steps of them all.
+MASKED_IN_INTEGERS = -20.0
 
 
 def partition_windows(x: tf.Tensor, window_size: int) -> tf.Tensor:
@@ -309,7 +311,8 @@ class WindowAttention(keras.layers.Layer):
         wrapped = _wrapped(*self.image_size, self.shift_size)[:, top : top + rows]
         wrapped = tf.cast(partition_windows(wrapped, self.window_size), self.compute_dtype)
         query = tf.concat([wrapped, 1 - wrapped], axis=-1)
-        key = tf.concat([1 - wrapped, wrapped], axis=-1) * MASKED
+        masked = MASKED_IN_INTEGERS if self.for_integers else MASKED
+        key = tf.concat([1 - wrapped, wrapped], axis=-1) * masked
         return query, tf.transpose(key, (0, 1, 3, 2))
 
     def macs(self, input_shape: tuple, output_shape: tuple) -> Macs:

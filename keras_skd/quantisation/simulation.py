@@ -245,6 +245,7 @@ class _Hooks:
         }
         self._place[replay.image] = -1
         self._chosen = {graph.inputs[0]: replay.image}
+        self._part = None
         self.edges: dict[Any, Callable] = {}
         self.results: dict[str, Callable] = {}
         pairs = [each for each in self._quantised.operations if each.kind not in _CONVERSIONS]
