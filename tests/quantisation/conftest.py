@@ -1,7 +1,10 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
+from keras_skd.export import schemes
 from keras_skd.export.calibration import load_tiles
 from keras_skd.models import Restormer, Uformer
 from keras_skd.tasks import Task
@@ -37,6 +40,30 @@ def lively(make):
     return model
 
 
+@pytest.fixture(autouse=True, scope="module")
+def converted_once():
+    """The converter's files by model, because the tests convert a few students again and again."""
+    convert, files = schemes.float32, {}
+
+    def convert_or_remember(model):
+        config = {**model.get_config(), "name": None}  # numbered by how many there were before
+        key = (repr(config), *(weight.tobytes() for weight in model.get_weights()))
+        if key not in files:
+            files[key] = convert(model)
+        return files[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schemes, "float32", convert_or_remember)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiles():
-    return load_tiles(64, Task.of("denoise"))
+    """Few to calibrate on, which is what takes long."""
+    tiles = load_tiles(64, Task.of("denoise"))
+    few = slice(0, 32, 4)
+    return dataclasses.replace(
+        tiles,
+        calibration=tiles.calibration[few],
+        calibration_clean=tiles.calibration_clean[few],
+    )
