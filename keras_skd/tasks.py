@@ -32,12 +32,15 @@ class _Kind:
         degradations: Kind of noise (None where there is but one) to a function of sigma that gives
             the degradation of :mod:`keras_skd.data.degradations`. The first is the default.
         teachers: The same to the bundled preset that teaches it.
+        upright: Whether a degraded image that is turned by 90 degrees is not one of the task: rain
+            falls.
     """
 
     removes: str
     channel: str
     degradations: dict[str | None, Callable]
     teachers: dict[str | None, str] = field(default_factory=dict)
+    upright: bool = False
 
 
 def _gaussian(sigma):
@@ -71,7 +74,7 @@ _KINDS = {
         {"gaussian": _gaussian, "camera": _camera},
         {"gaussian": "restormer_denoise"},
     ),
-    "derain": _Kind("rain", "y", {None: _rain}, {None: "restormer_derain"}),
+    "derain": _Kind("rain", "y", {None: _rain}, {None: "restormer_derain"}, upright=True),
     "deblur": _Kind("motion blur", "rgb", {None: _motion_blur}),
 }
 
@@ -149,6 +152,11 @@ class Task:
     def channel(self) -> str:
         """What is measured unless something else is asked for: ``rgb`` or ``y``."""
         return _KINDS[self.name].channel
+
+    @property
+    def upright(self) -> bool:
+        """Whether a degraded image that is turned by 90 degrees is not one of the task."""
+        return _KINDS[self.name].upright
 
     @property
     def teacher(self) -> str | None:

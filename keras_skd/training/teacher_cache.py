@@ -29,6 +29,7 @@ import numpy as np
 
 from keras_skd.errors import InputError
 from keras_skd.files import output_folder, write_json
+from keras_skd.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from keras_skd.data import ImageStore
     from keras_skd.hints import Degradation, PathLike
-    from keras_skd.tasks import Task
 
 BUILD_BATCH = 16  # crops of a pass of the teacher
 SAVE_EVERY = 16  # passes between two entries of the progress
@@ -94,6 +94,7 @@ class TeacherCache:
         self.crops, self.key = description["crops"], description["key"]
         self.stages = tuple(description["stages"])
         self._tensors = [_Tensor(**each) for each in description["tensors"]]
+        self._upright = Task.from_metadata(self.key).upright
         self._arrays = _open_arrays(self.folder, self._tensors, self.crops, "r")
 
     @property
@@ -108,8 +109,8 @@ class TeacherCache:
 
         Every crop is drawn once before any is drawn again. Batch ``i`` depends on ``(seed, i)``
         alone, so a resumed run sees what an uninterrupted one would have seen. Flips and rotations
-        are applied to the teacher's outputs too, which is not quite what the teacher would give
-        for the turned crop (``docs/method.md`` says what that costs).
+        (of rain, by half a turn alone) are applied to the teacher's outputs too, which is not quite
+        what the teacher would give for the turned crop (``docs/method.md`` says what that costs).
 
         Args:
             batch_size: Crops in a batch.
@@ -162,7 +163,9 @@ class TeacherCache:
             turn, offset = divmod(place, self.crops)
             indices.append(_permutation(self.crops, seed, turn)[offset])
         generator = np.random.default_rng((seed, step))
-        return indices, generator.integers(0, 4, batch_size), generator.integers(0, 2, batch_size)
+        turns, flips = generator.integers(0, 4, batch_size), generator.integers(0, 2, batch_size)
+        # Rain that falls sideways would be learnt for nothing.
+        return indices, turns - turns % 2 if self._upright else turns, flips
 
 
 @lru_cache(maxsize=4)

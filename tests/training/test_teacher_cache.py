@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_skd import Distiller, SKDConfig, train
-from keras_skd.data import GaussianNoise, ImageStore, pipeline
+from keras_skd.data import GaussianNoise, ImageStore, Rain, pipeline
 from keras_skd.errors import InputError
 from keras_skd.models import Restormer
 from keras_skd.tasks import Task
@@ -105,6 +105,16 @@ def test_all_of_a_sample_is_turned_alike(cache, teacher):
             assert np.corrcoef(image, given)[0, 1] > 0.5
             other = np.rot90(degraded[place].numpy(), 1).ravel()
             assert np.corrcoef(image, other)[0, 1] < 0.5
+
+
+def test_rain_is_never_turned_sideways(cache, teacher, store, tmp_path):
+    rainy = built(tmp_path / "rain", teacher, store, task=Task("derain"), degradation=Rain())
+
+    def turns(cache):
+        return {int(turn) for step in range(40) for turn in cache._drawn(step, 4, seed=0)[1]}
+
+    assert turns(rainy) == {0, 2}
+    assert turns(cache) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(
