@@ -124,10 +124,10 @@ def _listing(kind, names):
 
 
 def _fitting(tensors):
-    """Which presets the tensors fit, as a sentence."""
+    """Which presets the tensors fit, as a sentence: architectures, not models trained here."""
     fitting = []
     for name, preset in PRESETS.items():
-        if _may_fit(preset, tensors):
+        if preset.weights is None and _may_fit(preset, tensors):
             model = preset.build(load_weights=False)
             if not _matched(model, _without_common_prefix(tensors, _expected_names(model)))[1]:
                 fitting.append(name)
