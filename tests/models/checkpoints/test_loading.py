@@ -112,7 +112,7 @@ def test_the_message_names_the_presets_that_fit(write_checkpoint, official_tenso
     message = problem(small_restormer(), path)
     assert message.endswith("It fits the preset restormer_light.")
     # Of another family.
-    assert "It fits the presets restormer_light" in problem(
+    assert "It fits the preset restormer_light." in problem(
         Uformer(img_size=32, embed_dim=4, depths=(1, 0, 0, 0, 0, 0, 0, 0, 0)), path
     )
 
