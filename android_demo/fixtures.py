@@ -114,7 +114,9 @@ def _scene(task):
 
 
 def _degraded(photo, task, seed=0):
-    return np.rint(255 * np.clip(degraded(photo, task, seed), 0, 1)).astype(np.uint8)
+    from keras_skd.data import to_uint8
+
+    return to_uint8(degraded(photo, task, seed))
 
 
 def _exif(orientation):

@@ -10,7 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
-pytest.register_assert_rewrite("tests.families")
+pytest.register_assert_rewrite("tests.families", "tests.killing")
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 _SHARED = Path(__file__).resolve().parents[2] / "shared"

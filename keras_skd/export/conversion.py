@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 TILE_SIZES = range(64, 513, 8)  # pixels
 IMAGE_TYPES = ("float32", "uint8")
-# What a student is trained for (train --quantise) that a scheme with 4-bit weights is for.
-TRAINED_FOR = {"static_wi4_ai8": "static_wi4_ai8", "dynamic_wi4_afp32": "static_wi4_ai8"}
 
 
 def convert(
@@ -244,17 +242,17 @@ def _write_verified(
     violations = check_rules(graph)
     failures = [f"{name}: {violation}" for violation in violations if violation.fatal]
     warnings = [str(violation) for violation in violations if not violation.fatal]
-    if scheme.trained and TRAINED_FOR.get(name) != trained_for:
+    if scheme.trained_for not in (None, trained_for):
         warnings.append(
             f"{name} is for students trained for it: 4-bit weights cost any other about a decibel. "
-            f"Continue this one with train --quantise {TRAINED_FOR[name]}."
+            f"Continue this one with train --quantise {scheme.trained_for}."
         )
         progress(f"{name}: warning: {warnings[-1]}")
     part = file.with_name(f".part-{os.getpid()}-{file.name}")
     try:
         part.write_bytes(content)
         cpu, restored = verify_on_cpu(part, reference, tiles)
-        if standard is not None and TRAINED_FOR.get(name, name) == trained_for:
+        if standard is not None and (scheme.trained_for or name) == trained_for:
             cpu["task_psnr_change"] = cpu["task_psnr"] - standard
         if not cpu["residual_psnr"] >= scheme.least_residual_psnr:
             failures.append(

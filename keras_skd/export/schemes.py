@@ -300,8 +300,8 @@ class Scheme:
         least_gpu_psnr: Bound on the residual of the GPU against the CPU by precision, in dB. A GPU
             computes int8 operations in float, so that values near a step's edge fall on the other
             side; what is left is the quantisation's own error.
-        trained: Whether the scheme is for students that were trained for it
-            (:mod:`keras_skd.quantisation`); a conversion of any other carries a warning.
+        trained_for: What ``train --quantise`` names for students of this scheme, if it is for
+            such alone; a conversion of any other carries a warning. None if it is for all.
     """
 
     build: Callable
@@ -309,7 +309,7 @@ class Scheme:
     least_residual_psnr: float
     greatest_task_change: float
     least_gpu_psnr: dict
-    trained: bool = False
+    trained_for: str | None = None
 
 
 _INTEGER_ON_GPU = {"float32": 30.0, "float16": 30.0}
@@ -358,7 +358,7 @@ SCHEMES = {
         15.0,
         1.5,
         _INTEGER_ON_GPU,
-        trained=True,
+        trained_for="static_wi4_ai8",
     ),
     "dynamic_wi4_afp32": Scheme(
         lambda source, mix, image_type: dynamic_int8(source, bits=4),
@@ -367,7 +367,7 @@ SCHEMES = {
         15.0,
         1.5,
         _INTEGER_ON_GPU,
-        trained=True,
+        trained_for="static_wi4_ai8",
     ),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,16 +50,9 @@ def file_values(content: bytes, graph: Graph, image: np.ndarray) -> dict[int, np
     Returns:
         Index of the tensor to its values.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from keras_skd.export.integer.ranges import keeping_interpreter
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
-        interpreter = Interpreter(
-            model_content=content,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-    interpreter.allocate_tensors()
+    interpreter = keeping_interpreter(content)
     interpreter.set_tensor(graph.inputs[0], image)
     interpreter.invoke()
     return {

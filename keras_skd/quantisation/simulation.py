@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_skd.errors import FailedCheckError, InputError
+from keras_skd.export.schemes import CONVOLUTIONS, FULL_INTEGER, Source
 from keras_skd.quantisation import SCHEMES
 from keras_skd.quantisation.matching import disturbed, match
 from keras_skd.quantisation.quantisers import Quantisers
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 GREATEST_TASK_CHANGE, GREATEST_RESIDUAL_CHANGE = 0.05, 2.0
 
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
-_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 # Traced operations whose second input are weights, and the axis of their output channels.
 _KERNELS = {"Conv2D": 3, "DepthwiseConv2dNative": 2, "Conv2DBackpropInput": 2}
 
@@ -64,7 +64,6 @@ class Simulation:
     """
 
     def __init__(self, student: keras.Model, scheme: str, tiles: Tiles, moving: bool = False):
-        from keras_skd.export.schemes import FULL_INTEGER, Source
         from keras_skd.models import with_image_size
         from keras_skd.models.family import taps_of
 
@@ -281,7 +280,7 @@ class _Hooks:
                 continue
             if not self._graph.tensors[tensor].constant:
                 self._round_edge(tensor, integers, inside)
-            elif operation.kind not in _CONVOLUTIONS:
+            elif operation.kind not in CONVOLUTIONS:
                 self._round_constant(tensor, inside)
         self._round_kernels(operation, quantised, inside)
 
@@ -352,13 +351,10 @@ class _Hooks:
         if name in self._replay.constants:
             value = self._replay.constants[name]
             return value.size if value.dtype == np.float32 else None
-        operation = self._replay.producers.get(name)
-        if operation is None:
-            return None
-        return int(np.prod(operation.shapes[operation.outputs.index(name)]))
+        return int(np.prod(self._shape(name))) if name in self._replay.producers else None
 
     def _round_kernels(self, operation, quantised, inside):
-        if operation.kind not in _CONVOLUTIONS or not self._integer(quantised.inputs[1]):
+        if operation.kind not in CONVOLUTIONS or not self._integer(quantised.inputs[1]):
             return
         bits = 4 if self._quantised.tensors[quantised.inputs[1]].type == "INT4" else 8
         for each in inside:

@@ -1,9 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import keras
 import numpy as np
 import pytest
@@ -19,6 +13,7 @@ from keras_skd.models import Restormer, load_model, read_metadata, read_origin, 
 from keras_skd.quantisation import SCHEMES, Simulation, simulation
 from keras_skd.runners import KerasRunner
 from keras_skd.tasks import Task
+from tests.killing import train_and_kill
 from tests.quantisation.conftest import lively, make_restormer, make_small, make_uformer
 
 
@@ -142,15 +137,7 @@ def arguments(folder, run, **options):
 def test_a_killed_run_ends_as_if_it_had_not_been(folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train.main(arguments(folder, whole))
-    command = [sys.executable, "-m", "keras_skd.train", *arguments(folder, killed)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 600
-    while not (killed / "checkpoint.npz").exists():
-        assert process.poll() is None, "the run ended without a checkpoint"
-        assert time.monotonic() < deadline, "no checkpoint within ten minutes"
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    train_and_kill(arguments(folder, killed), killed)
     train.main(arguments(folder, killed))
     students = [load_model(run / "student.keras") for run in (whole, killed)]
     for one, other in zip(*(student.get_weights() for student in students), strict=True):

@@ -5,10 +5,6 @@ import gc
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import weakref
 from pathlib import Path
 
@@ -24,6 +20,7 @@ from keras_skd.distillation import losses
 from keras_skd.errors import InputError
 from keras_skd.models import Restormer, Uformer, read_metadata
 from keras_skd.training import RunFolder, Training, TrainingConfig, building
+from tests.killing import train_and_kill
 
 
 @pytest.fixture(scope="module")
@@ -139,15 +136,7 @@ def test_a_run_killed_with_sigkill_ends_as_if_it_had_not_been(folder, tmp_path):
     options = {"ema": 0.9, "accumulation": 2, "steps": 12, "steps_per_epoch": 3}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train.main(arguments(folder, whole, **options))
-    command = [sys.executable, "-m", "keras_skd.train", *arguments(folder, killed, **options)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 600
-    while not (killed / "checkpoint.npz").exists():
-        assert process.poll() is None, "the run ended without a checkpoint"
-        assert time.monotonic() < deadline, "no checkpoint within ten minutes"
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    train_and_kill(arguments(folder, killed, **options), killed)
     assert not (killed / "student.keras").exists()
     assert (killed / "student_last.keras").exists()
     train.main(arguments(folder, killed, **options))

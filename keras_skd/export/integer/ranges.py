@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from ai_edge_litert.interpreter import Interpreter
+
     from keras_skd.export.flatbuffer import Graph
 
 # Fractions of a tensor's span that are tried. Below four fifths, little is gained for what the
@@ -20,6 +22,30 @@ BINS = 2048
 SAMPLED_TILES = 8  # of those that calibrate; all of them give the span
 SAMPLES = 32768  # values of a tensor looked at per tile
 LEVELS = 255
+
+
+def keeping_interpreter(content: bytes) -> Interpreter:
+    """LiteRT's interpreter of a file, which keeps what lies between the operations.
+
+    Args:
+        content: The file, bytes.
+
+    Returns:
+        An :class:`ai_edge_litert.interpreter.Interpreter` whose tensors are allocated.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        # Without XNNPACK, which keeps what lies between its operations to itself.
+        interpreter = Interpreter(
+            model_content=content,
+            num_threads=2,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def narrowed(
@@ -43,18 +69,7 @@ def narrowed(
     Returns:
         The same, narrowed, in scalars.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
-        # Without XNNPACK, which keeps what lies between its operations to itself.
-        interpreter = Interpreter(
-            model_content=content,
-            num_threads=2,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-    interpreter.allocate_tensors()
+    interpreter = keeping_interpreter(content)
     generator = np.random.default_rng(0)
     ends = {
         name: tuple(float(np.ravel(span[side])[0]) for side in ("min", "max"))
