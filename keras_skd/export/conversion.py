@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_skd.errors import InputError
+from keras_skd.export import TILE_SIZES
 from keras_skd.export.flatbuffer import read_graph, with_metadata
 from keras_skd.export.schemes import FULL_INTEGER, SCHEMES
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from keras_skd.export.report import ConversionReport
     from keras_skd.hints import PathLike
 
-TILE_SIZES = range(64, 513, 8)  # pixels
 IMAGE_TYPES = ("float32", "uint8")
 
 
@@ -84,7 +84,10 @@ def convert(
             f"schemes must be among {', '.join(SCHEMES)}; got {', '.join(unknown) or 'none'}."
         )
     if tile not in TILE_SIZES:
-        raise InputError(f"tile must be a multiple of 8 from 64 to 512 pixels; got {tile}.")
+        raise InputError(
+            f"tile must be a multiple of 8 from {TILE_SIZES[0]} to {TILE_SIZES[-1]} pixels; "
+            f"got {tile}."
+        )
     if image_type not in IMAGE_TYPES:
         raise InputError(f"image_type must be float32 or uint8; got {image_type!r}.")
 

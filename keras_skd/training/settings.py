@@ -13,6 +13,7 @@ from typing import Any
 
 from keras_skd.distillation.methods import METHODS, SKDConfig
 from keras_skd.errors import InputError
+from keras_skd.export import TILE_SIZES
 from keras_skd.quantisation import SCHEMES
 from keras_skd.tasks import DEFAULT_SIGMA, NOISES, TASK_NAMES, Task
 from keras_skd.training.strategies import STRATEGIES
@@ -207,10 +208,10 @@ class TrainingConfig:
                     f"--quantise simulates integers in float32 on one device; leave out "
                     f"{option(name)}."
                 )
-        if not 64 <= self.patch_size <= 512:
+        if self.patch_size not in TILE_SIZES:
             raise InputError(
-                "--quantise makes a file of the patches' size, which is 64 to 512 pixels; got "
-                f"--patch-size {self.patch_size}."
+                f"--quantise makes a file of the patches' size, which is {TILE_SIZES[0]} to "
+                f"{TILE_SIZES[-1]} pixels; got --patch-size {self.patch_size}."
             )
 
     @property
