@@ -117,6 +117,13 @@ PRESETS = {
     "restormer_tiny": Preset(Restormer, _TINY, "student under 1 GMAC"),
     "restormer_small": Preset(Restormer, _SMALL, "student under 4 GMACs"),
     "restormer_base": Preset(Restormer, _BASE, "student under 10 GMACs"),
+    "restormer_tiny_denoise": Preset(
+        Restormer,
+        _TINY,
+        "bundled student: restormer_tiny for blind Gaussian colour denoising, sigma 0..50",
+        weights="restormer_tiny_denoise.weights.h5",
+        task=Task("denoise", "gaussian", "0-50"),
+    ),
     "restormer_tiny_derain": Preset(
         Restormer,
         _TINY,
