@@ -1,8 +1,7 @@
 """``make demo``: from photographs to a verified ``.tflite`` and a picture, in one command.
 
-Takes the bundled student for noise of any level on to one level, by distillation from the bundled
-teacher on the photographs inside scikit-image, exports it as float16 and int8, runs every model on
-the validation photographs, and reports.
+Distils the tiny student from the bundled teacher on the photographs inside scikit-image, exports it
+as float16 and int8, runs every model on the validation photographs, and reports.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
     from keras_skd.export.report import ConversionReport
     from keras_skd.hints import PathLike, Row
 
-STUDENT, TEACHER = "restormer_tiny_denoise", "restormer_denoise"
+STUDENT, TEACHER = "restormer_tiny", "restormer_denoise"
 SCHEMES = ("fp16", "int8")
 TASK = Task("denoise", "gaussian", "25")
 TILE = 256  # pixels
 
 # What the demo promises, in dB of PSNR.
-LEAST_IMPROVEMENT = 10.0
+LEAST_IMPROVEMENT = 7.0
 GREATEST_LOSS = {"fp16": 0.02, "int8": 0.3}
 
 
@@ -239,8 +238,7 @@ def run_demo(run: PathLike, steps: int) -> int:
 
     started = time.monotonic()
 
-    goal = f"for sigma {TASK.sigma}, {steps} steps"
-    print(f"1/3  distilling {STUDENT} from {TEACHER} {goal}", flush=True)
+    print(f"1/3  distilling {STUDENT} from {TEACHER}, {steps} steps", flush=True)
     with reported_errors("demo"):
         config = TrainingConfig(
             run=run,
@@ -249,7 +247,7 @@ def run_demo(run: PathLike, steps: int) -> int:
             sigma=TASK.sigma,
             steps=steps,
             steps_per_epoch=100,
-            learning_rate=5e-4,
+            learning_rate=2e-3,
             warmup_steps=min(50, steps // 2),
         )
         with Training(config) as training:
