@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from keras_skd.export.calibration import Tiles
     from keras_skd.export.flatbuffer import Graph, Operation
 
-# How near a simulation has to be to LiteRT, in dB: of the PSNR to the clean tiles, and of the
-# residual's distance from the float student's.
+# How near a simulation has to be to LiteRT, in dB: of the PSNR to the clean tiles, the median over
+# tiles, and of the residual's distance from the float student's. The mean would be that of the
+# nearly clean tiles, whose errors are of a step or two.
 GREATEST_TASK_CHANGE, GREATEST_RESIDUAL_CHANGE = 0.05, 2.0
 
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -145,7 +146,7 @@ class Simulation:
         return self._one[names]
 
     def _checked(self, model, content, tiles):
-        from keras_skd.export.verification import residual_psnr, task_psnr
+        from keras_skd.export.verification import residual_psnr, task_psnr, tile_psnrs
         from keras_skd.runners import KerasRunner, TFLiteRunner
 
         runner = TFLiteRunner(content)
@@ -162,14 +163,13 @@ class Simulation:
             }
             for name, images in restored.items()
         }
-        changes = {key: abs(check["simulation"][key] - check["file"][key]) for key in check["file"]}
-        if (
-            changes["task_psnr"] > GREATEST_TASK_CHANGE
-            or changes["residual_psnr"] > GREATEST_RESIDUAL_CHANGE
-        ):
+        scores = {name: tile_psnrs(images, clean) for name, images in restored.items()}
+        of_task = abs(np.median(scores["simulation"] - scores["file"]))
+        of_residual = abs(check["simulation"]["residual_psnr"] - check["file"]["residual_psnr"])
+        if of_task > GREATEST_TASK_CHANGE or of_residual > GREATEST_RESIDUAL_CHANGE:
             raise FailedCheckError(
-                f"the simulation of {self.scheme} is {changes['task_psnr']:.3f} dB of PSNR and "
-                f"{changes['residual_psnr']:.2f} dB of the residual from LiteRT; at most "
+                f"the simulation of {self.scheme} is {of_task:.3f} dB of PSNR and "
+                f"{of_residual:.2f} dB of the residual from LiteRT; at most "
                 f"{GREATEST_TASK_CHANGE} and {GREATEST_RESIDUAL_CHANGE} are allowed, because what "
                 "would be trained is not what is shipped."
             )
