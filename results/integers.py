@@ -11,14 +11,14 @@ are kept there beside each student. Writes ``results/integers/scores.csv``.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_skd.command import reported_errors
-from keras_skd.errors import FailedCheckError, InputError
+from keras_skd.errors import InputError
 from keras_skd.files import write_csv, write_json
+from results.students import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "integers"
@@ -92,10 +92,8 @@ def train_further(name, start, way, seed, data):
 
 def _train(start, options, run, data):
     words = options.format(data=data, runs=RUNS).split()
-    command = ["-m", "keras_skd.train", *words, "--student", str(start), "--run", str(run)]
-    finished = (run / "student.keras").exists()
-    if not finished and subprocess.run([sys.executable, *command], cwd=ROOT).returncode:
-        raise FailedCheckError("keras_skd.train failed, see above.")
+    if not (run / "student.keras").exists():
+        run_command("train", *words, "--student", start, "--run", run)
     return run / "student.keras"
 
 

@@ -212,7 +212,7 @@ def train(name, data):
             student.parent.mkdir(parents=True, exist_ok=True)
             model.save(student)
         options = recipe.stages[stage - 1].format(data=data, runs=RUNS)
-        _run("train", *options.split(), "--student", student, "--run", run)
+        run_command("train", *options.split(), "--student", student, "--run", run)
         log = RESULTS / name / f"log_{stage}.csv"
         log.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(run / "log.csv", log)
@@ -254,7 +254,7 @@ def measure(name, data):
     sets = {}
     for label, options in _TESTS[recipe.tests].items():
         output = RUNS / name / label
-        _run("evaluate", name, *options.format(data=data).split(), "--output", output)
+        run_command("evaluate", name, *options.format(data=data).split(), "--output", output)
         shutil.copy(output / "scores.csv", folder / f"{label}.csv")
         summary = json.loads((output / "scores.json").read_text())
         sets[label] = {
@@ -262,7 +262,7 @@ def measure(name, data):
         }
     sets[_CLEAN] = _measure_clean(name, _CBSD68.format(data=data).split()[1])
     if recipe.exported:
-        _run(
+        run_command(
             *("convert", name, "--schemes", SCHEMES, "--tile", TILE),
             *("--output", folder.relative_to(ROOT)),
             *("--calibration", f"{data}/train/clean"),
@@ -289,7 +289,8 @@ def _measure_clean(name, photos):
     return {"images": len(rows), "channel": "rgb", **means}
 
 
-def _run(command, *options):
+def run_command(command, *options):
+    """Runs a command of keras_skd and shows it; its failure is one of a check."""
     words = ["-m", f"keras_skd.{command}", *map(str, options)]
     print(
         "python", *(os.path.relpath(word, ROOT) if word.startswith("/") else word for word in words)
