@@ -1,4 +1,11 @@
-"""``make students``: stages that are not repeated, half the bytes, commands that parse."""
+"""``make students``: stages that are not repeated, half the bytes, commands that parse.
+
+And what is bundled: the scores and reports are those of the weights and files that are there.
+"""
+
+import hashlib
+import itertools
+import json
 
 import keras
 import numpy as np
@@ -10,6 +17,8 @@ from keras_skd.train import parser as train_parser
 from results import students
 from results.students import RECIPES, Recipe
 
+GPU_RUNS = tuple(itertools.product(("ml-drift", "classic"), ("float32", "float16")))
+BUNDLED = [name for name, preset in PRESETS.items() if preset.weights]
 STAGE = "--task denoise --method none --batch-size 1 --patch-size 16 --steps 2 --warmup-steps 0"
 
 
@@ -72,7 +81,7 @@ def test_weights_in_float16_are_the_rounded_ones(tmp_path):
 
 def test_every_bundled_model_has_its_commands():
     """Options that train knows, tests that exist, and a start that comes before."""
-    assert {name for name, preset in PRESETS.items() if preset.weights} <= RECIPES.keys()
+    assert set(BUNDLED) <= RECIPES.keys()
     known = {name for name, preset in PRESETS.items() if preset.weights is None}
     for name, recipe in RECIPES.items():
         assert recipe.start in known
@@ -87,3 +96,34 @@ def test_an_unknown_name_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         students.main(["restormer_tiny_snow"])
     assert "restormer_tiny_snow is none of restormer_denoise" in capsys.readouterr().err
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_scores_are_those_of_the_bundled_weights(name):
+    scores = json.loads((students.RESULTS / name / "scores.json").read_text())
+    assert scores["weights_sha256"] == sha256(presets.WEIGHTS_FOLDER / f"{name}.weights.h5")
+    readme = (students.ROOT / "README.md").read_text()
+    (row,) = (line for line in readme.splitlines() if line.startswith(f"| `{name}`, a "))
+    card = (students.RESULTS / name / "README.md").read_text()
+    for label, summary in scores["sets"].items():
+        assert f"{summary['psnr']:.2f} dB" in card, label
+        if label != "clean":
+            assert f"{summary['psnr']:.2f}" in row, label
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLED if RECIPES[name].exported])
+def test_bundled_files_are_the_verified_ones(name):
+    """On both GPU accelerators, which takes too long to repeat for each here."""
+    folder = students.RESULTS / name
+    report = json.loads((folder / "report.json").read_text())
+    assert list(report["results"]) == students.SCHEMES.split(",")
+    for scheme, result in report["results"].items():
+        assert result["sha256"] == sha256(folder / f"{name}_{scheme}.tflite")
+        runs = {(run["accelerator"], run["precision"]): run["failure"] for run in result["gpu"]}
+        assert runs == dict.fromkeys(GPU_RUNS), scheme
+    assert report["gpu"] == {"ml-drift": "verified", "classic": "verified"}
+    assert report["failures"] == []
