@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--gpu",
         metavar="NAMES",
-        help="accelerators to verify on: ml-drift,classic; without it those that are installed",
+        help="accelerators to verify on: ml-drift,classic or none; without it those installed",
     )
     result.add_argument(
         "--require-gpu",

@@ -115,6 +115,7 @@ def score(student, scheme, cache, data):
         calibration=f"{data}/train/clean",
         # What loses more than a scheme may is measured too.
         keep_failed=True,
+        gpu=("none",),
     )
     (file,) = cache.glob("*.tflite")
     groups = find_groups(f"{data}/test/cbsd68", "denoise", "test")

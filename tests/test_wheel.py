@@ -72,7 +72,7 @@ def test_restore_and_convert_run_from_another_folder(installed, tmp_path):
         assert restored.size == (60, 40)
     run(
         *(command, "convert", "restormer_tiny", "--untrained", "--task", "derain"),
-        *("--schemes", "fp32", "--tile", "64", "--output", "exported"),
+        *("--schemes", "fp32", "--tile", "64", "--output", "exported", "--gpu", "none"),
         cwd=tmp_path,
     )
     assert (tmp_path / "exported" / "restormer_tiny_fp32.tflite").exists()

@@ -15,6 +15,8 @@ scale statistics are those of natural images (Lee, Mumford and Huang, "Occlusion
 images", IJCV 2001; a good training source by Baradad et al., NeurIPS 2021).
 """
 
+import functools
+
 import numpy as np
 
 TRAINING_PHOTOS = ("astronaut", "coffee")
@@ -22,7 +24,7 @@ VALIDATION_PHOTOS = ("chelsea", "rocket")
 
 
 def training_photos(dead_leaves: int = 16, size: int = 256) -> dict[str, np.ndarray]:
-    """The embedded training images.
+    """The embedded training images, read-only.
 
     Args:
         dead_leaves: How many procedural images to add.
@@ -32,21 +34,33 @@ def training_photos(dead_leaves: int = 16, size: int = 256) -> dict[str, np.ndar
         A dict of name to uint8 array ``(height, width, 3)``.
     """
     images = {name: _photo(name) for name in TRAINING_PHOTOS}
-    palette = np.concatenate([image.reshape(-1, 3) for image in images.values()])
     for seed in range(dead_leaves):
-        images[f"dead_leaves_{seed:02d}"] = dead_leaves_image(size, seed, palette)
+        images[f"dead_leaves_{seed:02d}"] = _embedded_leaves(size, seed)
     return images
 
 
 def validation_photos() -> dict[str, np.ndarray]:
-    """The embedded validation photographs: name to uint8 array ``(height, width, 3)``."""
+    """The embedded validation photographs: name to uint8 ``(height, width, 3)``, read-only."""
     return {name: _photo(name) for name in VALIDATION_PHOTOS}
 
 
+@functools.cache
 def _photo(name):
     from skimage import data
 
-    return np.ascontiguousarray(getattr(data, name)()[..., :3])
+    return _read_only(np.ascontiguousarray(getattr(data, name)()[..., :3]))
+
+
+# An image takes a tenth of a second; training and calibration ask for the same ones.
+@functools.lru_cache(maxsize=64)
+def _embedded_leaves(size, seed):
+    palette = np.concatenate([_photo(name).reshape(-1, 3) for name in TRAINING_PHOTOS])
+    return _read_only(dead_leaves_image(size, seed, palette))
+
+
+def _read_only(image):
+    image.setflags(write=False)
+    return image
 
 
 def dead_leaves_image(size: int, seed: int, palette: np.ndarray) -> np.ndarray:
@@ -67,9 +81,10 @@ def dead_leaves_image(size: int, seed: int, palette: np.ndarray) -> np.ndarray:
     smallest, largest = 3.0, size / 2
     image = np.zeros((size, size, 3), np.float32)
     covered = np.zeros((size, size), bool)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    left_over = covered.size
+    place = np.arange(size, dtype=np.float32)
     # From the front to the back, until nothing of the background shows.
-    while not covered.all():
+    while left_over:
         uniform = generator.uniform()
         radius = 1 / np.sqrt(uniform / smallest**2 + (1 - uniform) / largest**2)
         centre_y, centre_x = generator.uniform(-radius, size + radius, 2)
@@ -79,11 +94,15 @@ def dead_leaves_image(size: int, seed: int, palette: np.ndarray) -> np.ndarray:
         top, bottom = max(0, int(centre_y - radius)), min(size, int(centre_y + radius) + 2)
         left, right = max(0, int(centre_x - radius)), min(size, int(centre_x + radius) + 2)
         box = np.s_[top:bottom, left:right]
-        dy, dx = y[box] - centre_y, x[box] - centre_x
-        disc = (dy**2 + dx**2 <= radius**2) & ~covered[box]
-        if not disc.any():
+        if covered[box].all():
             continue
-        shade = dy * shading[0] + dx * shading[1] + generator.normal(0, grain, dy.shape)
+        dy, dx = place[top:bottom, None] - centre_y, place[None, left:right] - centre_x
+        disc = (dy**2 + dx**2 <= radius**2) & ~covered[box]
+        drawn = np.count_nonzero(disc)
+        if not drawn:
+            continue
+        shade = dy * shading[0] + dx * shading[1] + generator.normal(0, grain, disc.shape)
         image[box][disc] = (colour + shade[..., None])[disc]
         covered[box] |= disc
+        left_over -= drawn
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

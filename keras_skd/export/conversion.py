@@ -60,8 +60,8 @@ def convert(
         image_type: ``float32`` or ``uint8``: of the images of ``static_wi8_ai8``; the other schemes
             take and give float32.
         keep_failed: Whether a file whose checks failed is kept under its final name.
-        gpu: Accelerators to verify on, names among ``ml-drift`` and ``classic``; those that are
-            installed if None.
+        gpu: Accelerators to verify on, names among ``ml-drift`` and ``classic``, or ``("none",)``;
+            those that are installed if None.
         require_gpu: Whether it is a failure that one that ``gpu`` names is not installed, or none
             is where ``gpu`` is None.
         untrained: Whether a preset without weights is converted, with random ones.
@@ -95,6 +95,8 @@ def convert(
     from keras_skd.quiet import quiet
 
     accelerators = gpu_run.checked_accelerators(gpu)
+    if require_gpu and not accelerators:
+        raise InputError("--require-gpu and --gpu none contradict each other; leave one out.")
     progress = on_progress or (lambda line: None)
     with quiet():
         from keras_skd.export import report as reports
@@ -119,6 +121,8 @@ def convert(
         for name in accelerators
         if name not in {driver.accelerator for driver in drivers}
     }
+    if not accelerators:
+        missing = dict.fromkeys(gpu_run.ACCELERATORS, "not verified: left out by --gpu none")
     unmet = require_gpu and (gpu is not None or not drivers)
     with output_folder(output, needed_bytes=4 * 4 * model.count_params()) as folder:
         progress(f"keras: {len(tiles.degraded)} tiles of {tile}x{tile}, {tiles.source}")
@@ -172,7 +176,7 @@ def convert(
             keras_task_ssim=task_ssim(reference, tiles.clean),
             results=results,
             sensitivity=sensitivity,
-            gpu={name: missing.get(name) or _verdict(name, results) for name in accelerators},
+            gpu={**{name: _verdict(name, results) for name in accelerators}, **missing},
             machine=reports.machine(drivers),
             versions=reports.versions(),
             general_failures=[f"GPU, {name}: {state}." for name, state in missing.items() if unmet],

@@ -97,7 +97,7 @@ class ConversionReport:
         results: Scheme name to :class:`SchemeResult`.
         sensitivity: :class:`~keras_skd.export.integer.sensitivity.Sensitivity`, or None without
             ``int8``.
-        gpu: Accelerator to ``verified`` or what to install.
+        gpu: Accelerator to ``verified``, what failed, or why it was not verified.
         machine: Processor, threads, drivers of the GPU accelerators.
         versions: Package to version.
         general_failures: Failures that belong to no file.

@@ -135,7 +135,9 @@ def test_each_accelerator_that_is_named_can_be_required(student, tmp_path, monke
     vulkan = gpu_run.find_vulkan_drivers()
     if not vulkan:
         pytest.skip("no Vulkan driver; .ci/run installs it")
-    monkeypatch.setattr(gpu_run, "find_drivers", lambda accelerators: vulkan[:1])
+    monkeypatch.setattr(
+        gpu_run, "find_drivers", lambda names: vulkan[:1] if "ml-drift" in names else []
+    )
     arguments = [str(student), "--schemes", "fp32", "--tile", "64", "--output", str(tmp_path)]
     assert main([*arguments, "--require-gpu"]) == 0
     output = capsys.readouterr().out
@@ -145,6 +147,10 @@ def test_each_accelerator_that_is_named_can_be_required(student, tmp_path, monke
     assert "failed check: GPU, classic: not verified" in capsys.readouterr().err
     assert main([*arguments, "--require-gpu", "--gpu", "ml-drift"]) == 0
     assert "classic" not in capsys.readouterr().out
+    assert main([*arguments, "--gpu", "none"]) == 0
+    output = capsys.readouterr().out
+    assert "GPU: not verified on ml-drift: left out by --gpu none" in output
+    assert "GPU: fp32" not in output
 
 
 def test_both_accelerators_are_in_the_report(
@@ -199,6 +205,8 @@ def images(folder, count, size, constant=False):
         ({"task": "derain"}, "was trained for denoise .*, not for --task derain"),
         ({"sigma": "50"}, "was trained for denoise .*, not for --sigma 50"),
         ({"image_type": "int8"}, "float32 or uint8.*'int8'"),
+        ({"gpu": ["metal"]}, "ml-drift, classic, or none alone; got metal"),
+        ({"gpu": ["none"], "require_gpu": True}, "--require-gpu and --gpu none contradict"),
     ],
 )
 def test_options_out_of_range(student, tmp_path, options, message):

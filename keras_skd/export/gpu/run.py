@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from keras_skd.hints import PathLike
 
 ACCELERATORS = (ml_drift.NAME, classic.NAME)
+NO_ACCELERATOR = "none"
 HOW_TO_INSTALL = {
     ml_drift.NAME: ml_drift.HOW_TO_INSTALL,
     classic.NAME: classic.HOW_TO_INSTALL,
@@ -47,19 +48,22 @@ def checked_accelerators(names: Collection[str] | None) -> tuple[str, ...]:
     """The accelerators to verify on.
 
     Args:
-        names: Names among :data:`ACCELERATORS`; all if None.
+        names: Names among :data:`ACCELERATORS`, or :data:`NO_ACCELERATOR` alone; all if None.
 
     Returns:
-        A tuple of names, each once.
+        A tuple of names, each once; empty for :data:`NO_ACCELERATOR`.
 
     Raises:
-        InputError: There is no such accelerator, or none is named.
+        InputError: There is no such accelerator, or nothing is named.
     """
     names = ACCELERATORS if names is None else tuple(dict.fromkeys(names))
+    if names == (NO_ACCELERATOR,):
+        return ()
     unknown = [name for name in names if name not in ACCELERATORS]
     if unknown or not names:
         raise InputError(
-            f"gpu must be among {', '.join(ACCELERATORS)}; got {', '.join(unknown) or 'none'}."
+            f"gpu must be among {', '.join(ACCELERATORS)}, or {NO_ACCELERATOR} alone; got "
+            f"{', '.join(unknown) or 'nothing'}."
         )
     return names
 

@@ -103,7 +103,7 @@ def test_a_delegate_that_is_not_installed_is_no_driver(monkeypatch, tmp_path, pa
     assert classic.HOW_TO_INSTALL in run["failure"]
 
 
-@pytest.mark.parametrize("names", [(), ("metal",), ("classic", "nnapi")])
+@pytest.mark.parametrize("names", [(), ("metal",), ("classic", "nnapi"), ("none", "classic")])
 def test_unknown_accelerators_are_an_input_error(names):
     with pytest.raises(InputError, match="ml-drift, classic"):
         checked_accelerators(names)
@@ -112,3 +112,4 @@ def test_unknown_accelerators_are_an_input_error(names):
 def test_accelerators_default_to_both():
     assert checked_accelerators(None) == ("ml-drift", "classic")
     assert checked_accelerators(["classic", "classic"]) == ("classic",)
+    assert checked_accelerators(["none"]) == ()
