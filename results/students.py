@@ -82,6 +82,17 @@ def _distilled(task, cache):
     )
 
 
+def _taught_further(task, cache):
+    """Stages of a student that starts from the denoiser's weights; two pools of small crops."""
+    small = "--batch-size 8 --patch-size 64 --steps-per-epoch 1000 --cache-size 1.6"
+    return (
+        f"{task} {_CACHE}/{cache}_64 {small} --steps 9000 --learning-rate 1.5e-3",
+        f"{task} {_CACHE}/{cache}_64_more {small} --steps 7000 --learning-rate 1e-3 --seed 1",
+        f"{task} {_CACHE}/{cache}_128 --cache-size 2.1 --batch-size 4 --patch-size 128 "
+        "--steps 2000 --steps-per-epoch 500 --learning-rate 4e-4",
+    )
+
+
 # The order is that of training: a teacher before its students.
 RECIPES = {
     "restormer_denoise": Recipe(
@@ -128,14 +139,14 @@ RECIPES = {
         "restormer_tiny", _distilled(_DENOISE, "denoise"), "denoise", exported=True
     ),
     "restormer_tiny_camera": Recipe(
-        "restormer_tiny",
-        _distilled(f"{_CAMERA} --teacher restormer_camera", "camera"),
+        "restormer_tiny_denoise",
+        _taught_further(f"{_CAMERA} --teacher restormer_camera", "camera"),
         "camera",
         exported=True,
     ),
     "restormer_tiny_deblur": Recipe(
-        "restormer_tiny",
-        _distilled(f"{_DEBLUR_RECORDED} --teacher restormer_deblur", "deblur"),
+        "restormer_tiny_denoise",
+        _taught_further(f"{_DEBLUR_RECORDED} --teacher restormer_deblur", "deblur"),
         "deblur",
         exported=True,
     ),
