@@ -72,10 +72,10 @@ _KINDS = {
         "noise",
         "rgb",
         {"gaussian": _gaussian, "camera": _camera},
-        {"gaussian": "restormer_denoise"},
+        {"gaussian": "restormer_denoise", "camera": "restormer_camera"},
     ),
     "derain": _Kind("rain", "y", {None: _rain}, {None: "restormer_derain"}, upright=True),
-    "deblur": _Kind("motion blur", "rgb", {None: _motion_blur}),
+    "deblur": _Kind("motion blur", "rgb", {None: _motion_blur}, {None: "restormer_deblur"}),
 }
 
 TASK_NAMES = tuple(_KINDS)
