@@ -138,12 +138,26 @@ PRESETS = {
         weights="restormer_tiny_denoise.weights.h5",
         task=Task("denoise", "gaussian", "0-50"),
     ),
+    "restormer_tiny_camera": Preset(
+        Restormer,
+        _TINY,
+        "bundled student: restormer_tiny for the noise of cameras",
+        weights="restormer_tiny_camera.weights.h5",
+        task=Task("denoise", "camera"),
+    ),
     "restormer_tiny_derain": Preset(
         Restormer,
         _TINY,
         "bundled student: restormer_tiny for rain",
         weights="restormer_tiny_derain.weights.h5",
         task=Task("derain"),
+    ),
+    "restormer_tiny_deblur": Preset(
+        Restormer,
+        _TINY,
+        "bundled student: restormer_tiny for motion blur",
+        weights="restormer_tiny_deblur.weights.h5",
+        task=Task("deblur"),
     ),
     "restormer_tiny_grey": Preset(Restormer, {**_TINY, **_GREY}, "restormer_tiny for grey images"),
     "restormer_small_grey": Preset(
