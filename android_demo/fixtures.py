@@ -144,7 +144,7 @@ def write_photos(folder, task):
     image.save(folder / "photo.jpg", quality=95, subsampling=0, exif=_exif(6), icc_profile=icc)
     image.save(folder / "photo.webp", lossless=True, exif=_exif(3)[6:])
     image.save(folder / "photo.gif")
-    _scene(task).save(folder / "scene.jpg", quality=95, exif=_exif(6))
+    _scene(task).save(folder / "scene.jpg", quality=95, subsampling=0, exif=_exif(6))
     for orientation in range(1, 9):
         path = folder / f"orientation_{orientation}.jpg"
         small = Image.fromarray(_noisy(40, 60))
