@@ -72,13 +72,20 @@ class Recipe:
     exported: bool = False
 
 
+def _large_crops(task, cache):
+    """The last stage of a student: fewer crops that are larger."""
+    return (
+        f"{task} {_CACHE}/{cache}_128 --cache-size 2.1 --batch-size 4 --patch-size 128 "
+        "--steps 2000 --steps-per-epoch 500 --learning-rate 4e-4"
+    )
+
+
 def _distilled(task, cache):
     """Stages of a student: many small crops, then fewer large ones."""
     return (
         f"{task} {_CACHE}/{cache}_64 --cache-size 3.2 --batch-size 8 --patch-size 64 "
         "--steps 16000 --steps-per-epoch 1000 --learning-rate 2e-3",
-        f"{task} {_CACHE}/{cache}_128 --cache-size 2.1 --batch-size 4 --patch-size 128 "
-        "--steps 2000 --steps-per-epoch 500 --learning-rate 4e-4",
+        _large_crops(task, cache),
     )
 
 
@@ -88,8 +95,7 @@ def _taught_further(task, cache):
     return (
         f"{task} {_CACHE}/{cache}_64 {small} --steps 9000 --learning-rate 1.5e-3",
         f"{task} {_CACHE}/{cache}_64_more {small} --steps 7000 --learning-rate 1e-3 --seed 1",
-        f"{task} {_CACHE}/{cache}_128 --cache-size 2.1 --batch-size 4 --patch-size 128 "
-        "--steps 2000 --steps-per-epoch 500 --learning-rate 4e-4",
+        _large_crops(task, cache),
     )
 
 
