@@ -122,7 +122,7 @@ def before_after(
     """Draws one row a tile, one column an image, each labelled with its PSNR.
 
     Args:
-        path: The PNG to write.
+        path: The file to write, ``.png`` or ``.jpg``.
         tiles: See :func:`validation_tiles`.
         columns: Title to list of images.
     """
@@ -153,7 +153,7 @@ def before_after(
             )
             axis.axis("off")
     with replaced(path) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
+        figure.savefig(temporary, dpi=100, format=Path(path).suffix[1:])
     plt.close(figure)
 
 

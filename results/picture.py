@@ -7,11 +7,9 @@ those of the generators.
 """
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from keras_skd.data import ImagePairs, validation_photos
 from keras_skd.demo import before_after
@@ -47,11 +45,7 @@ def main():
         "teacher": teachers,
         "ground truth": [tile.clean for tile in tiles],
     }
-    with tempfile.TemporaryDirectory() as folder:
-        drawn = Path(folder) / "tasks.png"
-        before_after(drawn, tiles, columns)
-        # A sixth of the bytes.
-        Image.open(drawn).convert("RGB").save(FILE, quality=90)
+    before_after(FILE, tiles, columns)
 
 
 if __name__ == "__main__":
