@@ -40,7 +40,8 @@ _CAMERA = (
 _DERAIN = "--task derain --data {data}/train/clean {data}/train/nturain --shares 7 1"
 _DEBLUR = "--task deblur --data {data}/train/clean"
 _DEBLUR_RECORDED = "--task deblur --data {data}/train/clean {data}/train/reds_blur --shares 3 1"
-_TEACHER = "--method none --precision mixed_bfloat16 --batch-size 8 --patch-size 64 --ema 0.999"
+_TEACHING = "--method none --precision mixed_bfloat16 --ema 0.999"
+_TEACHER = f"{_TEACHING} --batch-size 8 --patch-size 64"
 _CACHE = "--method skd --ema 0.999 --teacher-cache {runs}/cache"
 
 # Test sets: name of the scores' file to options of keras_skd.evaluate. `clean` is none of it: what
@@ -72,29 +73,26 @@ class Recipe:
     exported: bool = False
 
 
-def _large_crops(task, cache):
-    """The last stage of a student: fewer crops that are larger."""
+def _small_crops(task, cache, *, steps, size, rate):
+    """The first stage of a student: many small crops; ``size`` is that of the cache in GB."""
     return (
-        f"{task} {_CACHE}/{cache}_128 --cache-size 2.1 --batch-size 4 --patch-size 128 "
-        "--steps 2000 --steps-per-epoch 500 --learning-rate 4e-4"
+        f"{task} {_CACHE}/{cache}_64 --cache-size {size} --batch-size 8 --patch-size 64 "
+        f"--steps {steps} --steps-per-epoch 1000 --learning-rate {rate}"
     )
 
 
-def _distilled(task, cache):
-    """Stages of a student: many small crops, then fewer large ones."""
+def _large_crops(task, cache, *, steps=1500, size=1.2):
+    """The last stage of a student: fewer crops that are larger."""
     return (
-        f"{task} {_CACHE}/{cache}_64 --cache-size 3.2 --batch-size 8 --patch-size 64 "
-        "--steps 16000 --steps-per-epoch 1000 --learning-rate 2e-3",
-        _large_crops(task, cache),
+        f"{task} {_CACHE}/{cache}_128 --cache-size {size} --batch-size 4 --patch-size 128 "
+        f"--steps {steps} --steps-per-epoch 500 --learning-rate 4e-4"
     )
 
 
 def _taught_further(task, cache):
-    """Stages of a student that starts from the denoiser's weights; two pools of small crops."""
-    small = "--batch-size 8 --patch-size 64 --steps-per-epoch 1000 --cache-size 1.6"
+    """Stages of a student that starts from the denoiser's weights."""
     return (
-        f"{task} {_CACHE}/{cache}_64 {small} --steps 9000 --learning-rate 1.5e-3",
-        f"{task} {_CACHE}/{cache}_64_more {small} --steps 7000 --learning-rate 1e-3 --seed 1",
+        _small_crops(task, cache, steps=9000, size=1.6, rate=1.5e-3),
         _large_crops(task, cache),
     )
 
@@ -122,7 +120,11 @@ RECIPES = {
     ),
     "restormer_derain": Recipe(
         "restormer_denoise",
-        (f"{_DERAIN} {_TEACHER} --steps 15000 --steps-per-epoch 500 --learning-rate 8e-4",),
+        (
+            f"{_DERAIN} {_TEACHER} --steps 15000 --steps-per-epoch 500 --learning-rate 8e-4",
+            f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 96 --steps 4500 "
+            "--steps-per-epoch 500 --learning-rate 6e-4",
+        ),
         "derain",
     ),
     "restormer_deblur": Recipe(
@@ -131,34 +133,51 @@ RECIPES = {
             f"{_DEBLUR} {_TEACHER} --steps 5000 --steps-per-epoch 500 --learning-rate 8e-4",
             f"{_DEBLUR_RECORDED} {_TEACHER} --steps 10000 --steps-per-epoch 500 "
             "--learning-rate 6e-4",
+            f"{_DEBLUR_RECORDED} {_TEACHING} --batch-size 4 --patch-size 128 --steps 1500 "
+            "--steps-per-epoch 250 --learning-rate 3e-4",
         ),
         "deblur",
     ),
     "restormer_tiny_derain": Recipe(
         "restormer_tiny",
-        # Larger crops are to come.
-        _distilled(_DERAIN, "derain")[:1],
+        (
+            _small_crops(_DERAIN, "derain", steps=16000, size=3.2, rate=2e-3),
+            f"{_DERAIN} {_CACHE}/derain_96 --cache-size 2.1 --batch-size 4 --patch-size 96 "
+            "--steps 9000 --steps-per-epoch 1000 --learning-rate 1e-3",
+            _large_crops(_DERAIN, "derain"),
+        ),
         "derain",
         exported=True,
     ),
     "restormer_tiny_denoise": Recipe(
-        "restormer_tiny", _distilled(_DENOISE, "denoise"), "denoise", exported=True
+        "restormer_tiny",
+        (
+            _small_crops(_DENOISE, "denoise", steps=16000, size=3.2, rate=2e-3),
+            _large_crops(_DENOISE, "denoise", steps=2000, size=2.1),
+        ),
+        "denoise",
+        exported=True,
     ),
     "restormer_tiny_camera": Recipe(
         "restormer_tiny_denoise",
-        # More crops, and larger ones, are to come; so below.
-        _taught_further(f"{_CAMERA} --teacher restormer_camera", "camera")[:1],
+        _taught_further(f"{_CAMERA} --teacher restormer_camera", "camera"),
         "camera",
         exported=True,
     ),
     "restormer_tiny_deblur": Recipe(
         "restormer_tiny_denoise",
-        _taught_further(f"{_DEBLUR_RECORDED} --teacher restormer_deblur", "deblur")[:1],
+        _taught_further(f"{_DEBLUR_RECORDED} --teacher restormer_deblur", "deblur"),
         "deblur",
         exported=True,
     ),
     "restormer_small_denoise": Recipe(
-        "restormer_small", _distilled(_DENOISE, "denoise"), "denoise", exported=True
+        "restormer_small",
+        (
+            _small_crops(_DENOISE, "denoise", steps=15000, size=2.4, rate=1.5e-3),
+            _large_crops(_DENOISE, "denoise", steps=1000),
+        ),
+        "denoise",
+        exported=True,
     ),
 }
 
