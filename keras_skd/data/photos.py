@@ -81,10 +81,9 @@ def dead_leaves_image(size: int, seed: int, palette: np.ndarray) -> np.ndarray:
     smallest, largest = 3.0, size / 2
     image = np.zeros((size, size, 3), np.float32)
     covered = np.zeros((size, size), bool)
-    left_over = covered.size
     place = np.arange(size, dtype=np.float32)
     # From the front to the back, until nothing of the background shows.
-    while left_over:
+    while not covered.all():
         uniform = generator.uniform()
         radius = 1 / np.sqrt(uniform / smallest**2 + (1 - uniform) / largest**2)
         centre_y, centre_x = generator.uniform(-radius, size + radius, 2)
@@ -98,11 +97,9 @@ def dead_leaves_image(size: int, seed: int, palette: np.ndarray) -> np.ndarray:
             continue
         dy, dx = place[top:bottom, None] - centre_y, place[None, left:right] - centre_x
         disc = (dy**2 + dx**2 <= radius**2) & ~covered[box]
-        drawn = np.count_nonzero(disc)
-        if not drawn:
+        if not disc.any():
             continue
         shade = dy * shading[0] + dx * shading[1] + generator.normal(0, grain, disc.shape)
         image[box][disc] = (colour + shade[..., None])[disc]
         covered[box] |= disc
-        left_over -= drawn
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
