@@ -124,6 +124,8 @@ RECIPES = {
             f"{_DERAIN} {_TEACHER} --steps 15000 --steps-per-epoch 500 --learning-rate 8e-4",
             f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 96 --steps 4500 "
             "--steps-per-epoch 500 --learning-rate 6e-4",
+            f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 128 --steps 1200 "
+            "--steps-per-epoch 200 --learning-rate 2e-4",
         ),
         "derain",
     ),
