@@ -126,6 +126,8 @@ RECIPES = {
             "--steps-per-epoch 500 --learning-rate 6e-4",
             f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 128 --steps 1200 "
             "--steps-per-epoch 200 --learning-rate 2e-4",
+            f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 128 --steps 1000 "
+            "--steps-per-epoch 250 --learning-rate 2e-4",
         ),
         "derain",
     ),

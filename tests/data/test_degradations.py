@@ -256,9 +256,10 @@ def test_rain_brightens_the_dark_and_the_veil_lowers_contrast(added):
     assert 0.5 < rain.max() <= 1
     ramp = tf.tile(tf.linspace(0.0, 1.0, 64)[None, None, :, None], (1, 64, 1, 3))
     seed = tf.constant([0, 0])
-    veil = Rain(amount=(0, 0), veil=(0.3, 0.3), added=added, dry=0)(ramp, seed).numpy()
+    options = {"amount": (0, 0), "added": added, "dry": 0}
+    veil = Rain(veil=(0.3, 0.3), veiled=1, **options)(ramp, seed).numpy()
     assert np.ptp(veil) == pytest.approx(0.7, abs=1e-5)
-    assert np.array_equal(Rain(amount=(0, 0), veil=(0, 0), added=added)(ramp, seed), ramp)
+    assert np.array_equal(Rain(veil=(0, 0), **options)(ramp, seed), ramp)
 
 
 def test_added_rain_clips_bright_parts_and_covering_rain_can_darken_them():
@@ -294,13 +295,23 @@ def test_a_share_of_images_stays_dry_in_training_only():
     """To the last bit, and the rain of the others is what it would be."""
     clean = tf.constant(np.random.default_rng(0).uniform(size=(400, 16, 16, 3)), tf.float32)
     seed = tf.constant([0, 0])
-    rain = Rain(dry=0.25)
+    rain = Rain(veil=(0.1, 0.3), veiled=1, dry=0.25)
     some, every = rain(clean, seed).numpy(), rain.fixed()(clean, seed).numpy()
     dry = (some == clean.numpy()).all(axis=(1, 2, 3))
     assert dry.mean() == pytest.approx(0.25, abs=0.07)  # three standard errors
     assert not (every == clean.numpy()).all(axis=(1, 2, 3)).any()
     np.testing.assert_array_equal(some[~dry], every[~dry])
     assert 0 < Rain().dry < 0.2
+
+
+def test_a_share_of_images_has_a_veil():
+    """Without streaks the others are as they were, to the last bit."""
+    clean = tf.constant(np.random.default_rng(0).uniform(size=(400, 16, 16, 3)), tf.float32)
+    rain = Rain(amount=(0, 0), veil=(0.1, 0.3), veiled=0.4)
+    degraded = rain.fixed()(clean, tf.constant([0, 0])).numpy()
+    clear = (degraded == clean.numpy()).all(axis=(1, 2, 3))
+    assert clear.mean() == pytest.approx(0.6, abs=0.08)  # three standard errors
+    assert 0.2 < Rain().veiled < 0.6
 
 
 def test_no_border_shows_in_rain():
@@ -456,6 +467,7 @@ def test_reflection_is_that_of_numpy(height, width, margin):
         (lambda: Rain(angle=120), "angle and a spread of 0..90"),
         (lambda: Rain(added=1.5), "share of added rain must be 0..1"),
         (lambda: Rain(dry=-1), "share of dry images must be 0..1"),
+        (lambda: Rain(veiled=2), "share of veiled images must be 0..1"),
         (lambda: MotionBlur(extent=(3, 60)), "extent must be a range within 0..27"),
         (lambda: MotionBlur(linear=2), "share of straight lines"),
         (lambda: MotionBlur(still=-1), "share of still images"),
