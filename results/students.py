@@ -81,7 +81,7 @@ def _small_crops(task, cache, *, steps, size, rate):
     )
 
 
-def _large_crops(task, cache, *, steps=1500, size=1.2):
+def _large_crops(task, cache, *, steps=1000, size=1.0):
     """The last stage of a student: fewer crops that are larger."""
     return (
         f"{task} {_CACHE}/{cache}_128 --cache-size {size} --batch-size 4 --patch-size 128 "
@@ -148,7 +148,7 @@ RECIPES = {
             _small_crops(_DERAIN, "derain", steps=16000, size=3.2, rate=2e-3),
             f"{_DERAIN} {_CACHE}/derain_96 --cache-size 2.1 --batch-size 4 --patch-size 96 "
             "--steps 9000 --steps-per-epoch 1000 --learning-rate 1e-3",
-            _large_crops(_DERAIN, "derain"),
+            _large_crops(_DERAIN, "derain", steps=1500, size=1.2),
         ),
         "derain",
         exported=True,
@@ -178,7 +178,7 @@ RECIPES = {
         "restormer_small",
         (
             _small_crops(_DENOISE, "denoise", steps=15000, size=2.4, rate=1.5e-3),
-            _large_crops(_DENOISE, "denoise", steps=1000),
+            _large_crops(_DENOISE, "denoise", size=1.2),
         ),
         "denoise",
         exported=True,
