@@ -159,6 +159,13 @@ PRESETS = {
         weights="restormer_tiny_deblur.weights.h5",
         task=Task("deblur"),
     ),
+    "restormer_small_denoise": Preset(
+        Restormer,
+        _SMALL,
+        "bundled student: restormer_small for blind Gaussian colour denoising, sigma 0..50",
+        weights="restormer_small_denoise.weights.h5",
+        task=Task("denoise", "gaussian", "0-50"),
+    ),
     "restormer_tiny_grey": Preset(Restormer, {**_TINY, **_GREY}, "restormer_tiny for grey images"),
     "restormer_small_grey": Preset(
         Restormer, {**_SMALL, **_GREY}, "restormer_small for grey images"
