@@ -42,6 +42,7 @@ _DEBLUR = "--task deblur --data {data}/train/clean"
 _DEBLUR_RECORDED = "--task deblur --data {data}/train/clean {data}/train/reds_blur --shares 3 1"
 _TEACHING = "--method none --precision mixed_bfloat16 --ema 0.999"
 _TEACHER = f"{_TEACHING} --batch-size 8 --patch-size 64"
+_TEACHER_LARGE = f"{_TEACHING} --batch-size 4 --patch-size 128"
 _CACHE = "--method skd --ema 0.999 --teacher-cache {runs}/cache"
 
 # Test sets: name of the scores' file to options of keras_skd.evaluate. `clean` is none of it: what
@@ -124,10 +125,8 @@ RECIPES = {
             f"{_DERAIN} {_TEACHER} --steps 15000 --steps-per-epoch 500 --learning-rate 8e-4",
             f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 96 --steps 4500 "
             "--steps-per-epoch 500 --learning-rate 6e-4",
-            f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 128 --steps 1200 "
-            "--steps-per-epoch 200 --learning-rate 2e-4",
-            f"{_DERAIN} {_TEACHING} --batch-size 4 --patch-size 128 --steps 1000 "
-            "--steps-per-epoch 250 --learning-rate 2e-4",
+            f"{_DERAIN} {_TEACHER_LARGE} --steps 1200 --steps-per-epoch 200 --learning-rate 2e-4",
+            f"{_DERAIN} {_TEACHER_LARGE} --steps 1000 --steps-per-epoch 250 --learning-rate 2e-4",
         ),
         "derain",
     ),
@@ -137,7 +136,7 @@ RECIPES = {
             f"{_DEBLUR} {_TEACHER} --steps 5000 --steps-per-epoch 500 --learning-rate 8e-4",
             f"{_DEBLUR_RECORDED} {_TEACHER} --steps 10000 --steps-per-epoch 500 "
             "--learning-rate 6e-4",
-            f"{_DEBLUR_RECORDED} {_TEACHING} --batch-size 4 --patch-size 128 --steps 1500 "
+            f"{_DEBLUR_RECORDED} {_TEACHER_LARGE} --steps 1500 "
             "--steps-per-epoch 250 --learning-rate 3e-4",
         ),
         "deblur",
