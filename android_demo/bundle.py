@@ -4,7 +4,6 @@ Each student comes with a tile and what LiteRT's CPU kernels make of it. The app
 phone's GPU with that, and refuses for pictures a GPU that computes something else.
 """
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from keras_skd.errors import FailedCheckError, InputError, MissingFileError
 from keras_skd.export.phone_check import write_check
+from keras_skd.files import sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("denoise", "camera", "derain", "deblur")
@@ -105,10 +105,7 @@ def write_bundle(students, folder):
             "there is no student to bundle: `make demo` trains one, or name one with "
             "STUDENT=FILE TASK=denoise."
         )
-    wanted = [
-        (student.task, hashlib.sha256(student.path.read_bytes()).hexdigest())
-        for student in students
-    ]
+    wanted = [(student.task, sha256(student.path)) for student in students]
     listing = folder / "models.json"
     if listing.exists():
         entries = json.loads(listing.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -89,6 +90,15 @@ def write_csv(path: PathLike, rows: Sequence[Row]) -> None:
         writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def sha256(path: PathLike) -> str:
+    """SHA-256 of a file's content, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

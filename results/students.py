@@ -13,7 +13,6 @@ A model that is ready gets its weights in float16 into the package, its scores o
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from keras_skd.command import reported_errors
 from keras_skd.errors import FailedCheckError, InputError
-from keras_skd.files import replaced, write_csv, write_json
+from keras_skd.files import replaced, sha256, write_csv, write_json
 from results import plot_log
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -287,7 +286,7 @@ def measure(name, data):
         )
     recipe, folder = RECIPES[name], RESULTS / name
     weights = stage_weights(name, len(recipe.stages))
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = sha256(weights)
     scores = folder / "scores.json"
     if scores.exists() and json.loads(scores.read_text())["weights_sha256"] == digest:
         return

@@ -173,7 +173,7 @@ def test_a_bundle_is_made_once(tmp_path, monkeypatch):
 
     def write_check(path, task, folder):
         calls.append(task)
-        return {"task": task, "sha256": bundle.hashlib.sha256(path.read_bytes()).hexdigest()}
+        return {"task": task, "sha256": bundle.sha256(path)}
 
     monkeypatch.setattr(bundle, "write_check", write_check)
     assets = tmp_path / "assets"

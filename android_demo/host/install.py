@@ -18,6 +18,7 @@ from pathlib import Path
 from keras_skd.command import reported_errors
 from keras_skd.errors import FailedCheckError, InputError
 from keras_skd.export.gpu import classic
+from keras_skd.files import sha256
 
 HERE = Path(__file__).resolve().parent
 
@@ -108,7 +109,7 @@ def _download(build):
                     (build / Path(name).name).write_bytes(files.read(name))
     shutil.rmtree(archives)
     for name, digest in LIBRARIES.items():
-        if hashlib.sha256((build / name).read_bytes()).hexdigest() != digest:
+        if sha256(build / name) != digest:
             raise FailedCheckError(f"{name} is not that of tensorflow-lite 2.16.1")
 
 

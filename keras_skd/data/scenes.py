@@ -18,6 +18,7 @@ from pathlib import Path
 
 from keras_skd.data.layouts import common_name, normalised, paired_set, read_folder_name
 from keras_skd.errors import InputError
+from keras_skd.files import sha256
 from keras_skd.hints import Group
 
 # Scenes as the data sets name them, in file names ...
@@ -210,7 +211,7 @@ def _equal_targets(targets):
     keys = [target if isinstance(target, Path) else None for target in targets]
     paths = list(dict.fromkeys(key for key in keys if key is not None))
     alike = {}
-    for digest in (_size, _sample, _content):
+    for digest in (_size, _sample, sha256):
         found = defaultdict(list)
         for path in paths:
             found[digest(path)].append(path)
@@ -231,14 +232,6 @@ def _sample(path):
         begin = file.read(_SAMPLE)
         file.seek(max(0, size - _SAMPLE))
         return size, hashlib.sha256(begin + file.read(_SAMPLE)).digest()
-
-
-def _content(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
 
 
 def _chosen(scenes, wanted):

@@ -11,6 +11,7 @@ from keras_skd.errors import InputError
 from keras_skd.export import TILE_SIZES
 from keras_skd.export.flatbuffer import read_graph, with_metadata
 from keras_skd.export.schemes import FULL_INTEGER, SCHEMES
+from keras_skd.files import output_folder, replaced, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,8 +104,13 @@ def convert(
         from keras_skd.export.calibration import load_tiles
         from keras_skd.export.schemes import Source
         from keras_skd.export.verification import task_psnr, task_ssim
-        from keras_skd.files import output_folder, replaced
-        from keras_skd.models import load_model, read_metadata, read_origin, with_image_size
+        from keras_skd.models import (
+            load_model,
+            read_metadata,
+            read_origin,
+            weights_sha256,
+            with_image_size,
+        )
         from keras_skd.runners import KerasRunner
         from keras_skd.tasks import Task, resolved
 
@@ -136,7 +142,9 @@ def convert(
             **task.as_dict(),
             "tile": tile,
             "value_range": [0.0, 1.0],
-            "student_sha256": _digest(student, model),
+            "student_sha256": (
+                sha256(student) if Path(student).is_file() else weights_sha256(model)
+            ),
         }
         results, images = {}, {"input": tiles.degraded[0], "keras": reference[0]}
         made_from = dict.fromkeys(schemes, (source, tiles, reference))
@@ -315,13 +323,3 @@ def _verdict(accelerator, results):
         if any(run["accelerator"] == accelerator and run["failure"] for run in result.gpu)
     ]
     return f"failed: {', '.join(failed)}" if failed else "verified"
-
-
-def _digest(student, model):
-    path = Path(student)
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for array in model.get_weights():
-        digest.update(array.tobytes())
-    return digest.hexdigest()

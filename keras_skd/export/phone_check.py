@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_skd.errors import InputError
+from keras_skd.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def write_check(path: PathLike, task: str | None, folder: PathLike) -> dict[str,
         "tile": height,
         "file": f"{name}.tflite",
         "check": f"{name}.check",
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256(path),
         "metadata": metadata,
     }
 

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "read_origin": "files",
         "read_pytorch_checkpoint": "checkpoints",
         "save_model": "files",
+        "weights_sha256": "files",
         "with_image_size": "family",
     },
 )

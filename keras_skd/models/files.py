@@ -1,5 +1,6 @@
 """Models by name or file, and what a file remembers."""
 
+import hashlib
 import io
 import json
 import re
@@ -19,6 +20,14 @@ from keras_skd.models.presets import PRESETS
 # Members of a .keras file, which Keras does not look at.
 _METADATA = "keras_skd.json"
 _ORIGIN = "keras_skd.float_student.npz"
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """SHA-256 of a model's weights, in their order, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def load_model(name_or_file: PathLike, trained: bool = False) -> keras.Model:

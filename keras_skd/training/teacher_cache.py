@@ -18,7 +18,6 @@ A folder holds one cache::
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -212,10 +211,12 @@ def build_teacher_cache(
             no room for the least number of crops.
         OutputError: The disk is too small.
     """
+    from keras_skd.models import weights_sha256
+
     folder = Path(folder)
     key = {
         "format": _FORMAT,
-        "teacher_sha256": digest_of(teacher),
+        "teacher_sha256": weights_sha256(teacher),
         "teacher_policy": teacher.dtype_policy.name,
         "images_sha256": store.digest(),
         **task.as_dict(),
@@ -320,14 +321,6 @@ def _open_arrays(folder, tensors, count, mode):
             mode = "w+"
         arrays[tensor.name] = np.memmap(path, tensor.dtype, mode, shape=(count, *tensor.shape))
     return arrays
-
-
-def digest_of(model: keras.Model) -> str:
-    """SHA-256 of a model's weights, in their order."""
-    digest = hashlib.sha256()
-    for array in model.get_weights():
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _check(folder, description, key, stages):
