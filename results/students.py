@@ -107,6 +107,9 @@ RECIPES = {
             f"{_DENOISE} --method none --batch-size 4 --patch-size 64 --steps 7000 "
             "--steps-per-epoch 1000 --learning-rate 5e-4",
             f"{_DENOISE} {_TEACHER} --steps 5000 --steps-per-epoch 500 --learning-rate 5e-4",
+            f"{_DENOISE} {_TEACHER_LARGE} --steps 3000 --steps-per-epoch 250 --learning-rate 4e-4",
+            f"{_DENOISE} {_TEACHER_LARGE} --steps 3000 --steps-per-epoch 250 --learning-rate 6e-4",
+            f"{_DENOISE} {_TEACHER_LARGE} --steps 3000 --steps-per-epoch 250 --learning-rate 6e-4",
         ),
         "denoise",
     ),
@@ -156,6 +159,10 @@ RECIPES = {
         (
             _small_crops(_DENOISE, "denoise", steps=16000, size=3.2, rate=2e-3),
             _large_crops(_DENOISE, "denoise", steps=2000, size=2.1),
+            f"{_DENOISE} {_CACHE}/denoise_96 --cache-size 2.4 --batch-size 4 --patch-size 96 "
+            "--steps 15000 --steps-per-epoch 1000 --learning-rate 1.5e-3",
+            f"{_DENOISE} {_CACHE}/denoise_128 --cache-size 1.0 --batch-size 4 --patch-size 128 "
+            "--steps 2500 --steps-per-epoch 500 --learning-rate 1e-3",
         ),
         "denoise",
         exported=True,
@@ -177,6 +184,8 @@ RECIPES = {
         (
             _small_crops(_DENOISE, "denoise", steps=15000, size=2.4, rate=1.5e-3),
             _large_crops(_DENOISE, "denoise", size=1.2),
+            f"{_DENOISE} {_CACHE}/denoise_96 --cache-size 2.4 --batch-size 4 --patch-size 96 "
+            "--steps 9000 --steps-per-epoch 1000 --learning-rate 1.5e-3",
         ),
         "denoise",
         exported=True,
