@@ -73,27 +73,19 @@ class Recipe:
     exported: bool = False
 
 
-def _small_crops(task, cache, *, steps, size, rate):
-    """The first stage of a student: many small crops; ``size`` is that of the cache in GB."""
+def _cached(task, cache, *, patch, steps, size, rate, batch=4, every=1000):
+    """A stage of a student; stages of one patch size share a teacher cache, of ``size`` GB."""
     return (
-        f"{task} {_CACHE}/{cache}_64 --cache-size {size} --batch-size 8 --patch-size 64 "
-        f"--steps {steps} --steps-per-epoch 1000 --learning-rate {rate}"
-    )
-
-
-def _large_crops(task, cache, *, steps=1000, size=1.0):
-    """The last stage of a student: fewer crops that are larger."""
-    return (
-        f"{task} {_CACHE}/{cache}_128 --cache-size {size} --batch-size 4 --patch-size 128 "
-        f"--steps {steps} --steps-per-epoch 500 --learning-rate 4e-4"
+        f"{task} {_CACHE}/{cache}_{patch} --cache-size {size} --batch-size {batch} "
+        f"--patch-size {patch} --steps {steps} --steps-per-epoch {every} --learning-rate {rate}"
     )
 
 
 def _taught_further(task, cache):
     """Stages of a student that starts from the denoiser's weights."""
     return (
-        _small_crops(task, cache, steps=9000, size=1.6, rate=1.5e-3),
-        _large_crops(task, cache),
+        _cached(task, cache, batch=8, patch=64, steps=9000, size=1.6, rate=1.5e-3),
+        _cached(task, cache, patch=128, steps=1000, every=500, size=1.0, rate=4e-4),
     )
 
 
@@ -146,10 +138,9 @@ RECIPES = {
     "restormer_tiny_derain": Recipe(
         "restormer_tiny",
         (
-            _small_crops(_DERAIN, "derain", steps=16000, size=3.2, rate=2e-3),
-            f"{_DERAIN} {_CACHE}/derain_96 --cache-size 2.1 --batch-size 4 --patch-size 96 "
-            "--steps 9000 --steps-per-epoch 1000 --learning-rate 1e-3",
-            _large_crops(_DERAIN, "derain", steps=1500, size=1.2),
+            _cached(_DERAIN, "derain", batch=8, patch=64, steps=16000, size=3.2, rate=2e-3),
+            _cached(_DERAIN, "derain", patch=96, steps=9000, size=2.1, rate=1e-3),
+            _cached(_DERAIN, "derain", patch=128, steps=1500, every=500, size=1.2, rate=4e-4),
         ),
         "derain",
         exported=True,
@@ -157,12 +148,10 @@ RECIPES = {
     "restormer_tiny_denoise": Recipe(
         "restormer_tiny",
         (
-            _small_crops(_DENOISE, "denoise", steps=16000, size=3.2, rate=2e-3),
-            _large_crops(_DENOISE, "denoise", steps=2000, size=2.1),
-            f"{_DENOISE} {_CACHE}/denoise_96 --cache-size 2.4 --batch-size 4 --patch-size 96 "
-            "--steps 15000 --steps-per-epoch 1000 --learning-rate 1.5e-3",
-            f"{_DENOISE} {_CACHE}/denoise_128 --cache-size 1.0 --batch-size 4 --patch-size 128 "
-            "--steps 2500 --steps-per-epoch 500 --learning-rate 1e-3",
+            _cached(_DENOISE, "denoise", batch=8, patch=64, steps=16000, size=3.2, rate=2e-3),
+            _cached(_DENOISE, "denoise", patch=128, steps=2000, every=500, size=2.1, rate=4e-4),
+            _cached(_DENOISE, "denoise", patch=96, steps=15000, size=2.4, rate=1.5e-3),
+            _cached(_DENOISE, "denoise", patch=128, steps=2500, every=500, size=1.0, rate=1e-3),
         ),
         "denoise",
         exported=True,
@@ -182,10 +171,9 @@ RECIPES = {
     "restormer_small_denoise": Recipe(
         "restormer_small",
         (
-            _small_crops(_DENOISE, "denoise", steps=15000, size=2.4, rate=1.5e-3),
-            _large_crops(_DENOISE, "denoise", size=1.2),
-            f"{_DENOISE} {_CACHE}/denoise_96 --cache-size 2.4 --batch-size 4 --patch-size 96 "
-            "--steps 9000 --steps-per-epoch 1000 --learning-rate 1.5e-3",
+            _cached(_DENOISE, "denoise", batch=8, patch=64, steps=15000, size=2.4, rate=1.5e-3),
+            _cached(_DENOISE, "denoise", patch=128, steps=1000, every=500, size=1.2, rate=4e-4),
+            _cached(_DENOISE, "denoise", patch=96, steps=9000, size=2.4, rate=1.5e-3),
         ),
         "denoise",
         exported=True,
